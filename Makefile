@@ -1,0 +1,45 @@
+# Everything starts from a machine that has only Python 3.11, git and make.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: demo demo-serve test check bench kills coverage format clean
+
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	$(BIN)/pip install --quiet --disable-pip-version-check --group dev --editable .
+	@touch $@
+
+demo: $(VENV)/.ready          ## the main job, told line by line; ends by itself
+	$(BIN)/python examples/demo/demo.py
+
+demo-serve: $(VENV)/.ready    ## the demo application, left running for a browser
+	$(BIN)/python examples/demo/demo.py --serve
+
+test: $(VENV)/.ready          ## the default suite
+	$(BIN)/pytest -n 2 -m "not slow"
+
+kills: $(VENV)/.ready         ## the long suite: thousands of kills, soak
+	$(BIN)/pytest -m slow
+
+check: $(VENV)/.ready         ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+bench: $(VENV)/.ready         ## what it costs, measured
+	$(BIN)/python benchmarks/bench.py
+
+coverage: $(VENV)/.ready
+	$(BIN)/coverage run -m pytest -m "not slow"
+	$(BIN)/coverage combine
+	$(BIN)/coverage report
+
+format: $(VENV)/.ready
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

@@ -1,0 +1,36 @@
+"""The names that things have in the database: the same in the application and in its workers.
+
+The module that was started is called ``__main__`` in the application, but a worker imports it under its own name.
+Whatever is stored (task names, class names of values) therefore uses the real name of the main module.
+"""
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+
+def main_name() -> str | None:
+    """Give the real name of the ``__main__`` module; None in a REPL, with ``python -c`` or a script from stdin."""
+    main = sys.modules.get("__main__")
+    if main is None:
+        return None
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        return str(spec.name)
+    file = getattr(main, "__file__", None)
+    if not file or not Path(file).exists():
+        return None
+    return Path(file).stem
+
+
+def real_module_name(name: str) -> str:
+    """Give the name under which a worker knows this module."""
+    return (main_name() or name) if name == "__main__" else name
+
+
+def find_module(name: str) -> ModuleType | None:
+    """Give the module of this real name if it is imported already; never imports anything."""
+    module = sys.modules.get(name)
+    if module is None and name == main_name():
+        return sys.modules.get("__main__")
+    return module
