@@ -235,11 +235,13 @@ def _interval(every: object) -> _Interval:
 
 
 def _crontab(expression: object, tz: str) -> _Crontab:
-    text = _normalised(expression)
-    parts = text.split()
-    for known, part in zip(_FIELDS, parts, strict=True):
-        for term in part.split(","):
-            _check(known, term, text)
+    parts = _five_parts(expression)
+    text = " ".join(parts)
+    parts = [
+        ",".join(_checked(known, term, text) for term in part.split(","))
+        for known, part in zip(_FIELDS, parts, strict=True)
+    ]
+    text = " ".join(parts)
     try:
         CronSim(text, datetime.fromtimestamp(0, UTC))
     except CronSimError:  # only one thing is left that it can object to
@@ -247,14 +249,14 @@ def _crontab(expression: object, tz: str) -> _Crontab:
     return _Crontab(text, tz, _zone(tz))
 
 
-def _normalised(expression: object) -> str:
+def _five_parts(expression: object) -> list[str]:
     if not isinstance(expression, str):
         raise ConfigError(f'a crontab expression is a text such as "30 2 * * *", not {expression!r}')
     if expression.strip().startswith("@"):
-        return _long_form(expression.strip())
+        return _long_form(expression.strip()).split()
     parts = expression.upper().split()
     if len(parts) == len(_FIELDS):
-        return " ".join(parts)
+        return parts
     raise ConfigError(
         f'"{expression}" has {len(parts)} fields; there are five: minute, hour, day of the month, month, day of the'
         " week. For something finer than a minute use every="
@@ -270,7 +272,7 @@ def _long_form(shorthand: str) -> str:
         raise ConfigError(f'"{shorthand}" is unknown; there are {", ".join(_SHORTHANDS)}') from None
 
 
-def _check(known: _Field, term: str, text: str) -> None:
+def _checked(known: _Field, term: str, text: str) -> str:
     """Refuse what is no number, name, range or step, with a message that cronsim does not give."""
     match = _TERM.fullmatch(term)
     if match is None:
@@ -286,6 +288,7 @@ def _check(known: _Field, term: str, text: str) -> None:
         raise _wrong(known, f'the range "{term}" runs backwards{sunday}', text)
     if step is not None and not 1 <= int(step) <= known.highest - known.lowest + 1:
         raise _wrong(known, f"a step of {step} is not within 1..{known.highest - known.lowest + 1}", text)
+    return first if len(numbers) == 2 and numbers[0] == numbers[1] else term  # cronsim takes 5-5/2 for 5-59/2
 
 
 def _number(known: _Field, word: str, text: str) -> int:
