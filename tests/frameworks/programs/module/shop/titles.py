@@ -1,0 +1,3 @@
+"""Imported relatively, which works only in a package."""
+
+TITLE = "Monthly report"
