@@ -28,7 +28,7 @@ from rich.table import Table
 
 HERE = Path(__file__).parent
 ROUNDS = 5  # each of the files is uploaded so often
-VICTIM = 9  # the worker that hands over this mail is killed
+VICTIM = 9
 MAIL_SECONDS = 0.3  # a mail server takes its time
 IN_WORK = 5  # uploads go on while fewer than so many are in work
 
@@ -40,6 +40,7 @@ begin = time.monotonic()
 class Mailbox:
     """A mail server that notes what came, and from which process."""
 
+    victim: int | None  # the worker that hands over the mail of this number is killed
     arrived: Counter[str] = field(default_factory=Counter)  # by Message-ID
     processes: set[int] = field(default_factory=set)
     killed: int | None = None
@@ -50,7 +51,7 @@ class Mailbox:
         worker, node = map(int, message["X-Process"].split())
         self.processes |= {worker, node}
         self._handovers += 1
-        if self._handovers == VICTIM:
+        if self._handovers == self.victim:
             self._kill(worker, message["Subject"])
         await asyncio.sleep(MAIL_SECONDS)  # cancelled when the sender dies: the mail is not accepted then
         self.arrived[message["Message-ID"]] += 1
@@ -75,7 +76,8 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=0, help="of the web application (a free one)")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # end by the same way as otherwise: nothing stays behind
-    with tempfile.TemporaryDirectory(prefix="autocron-demo-") as folder, mail_server() as (mailbox, mail_port):
+    victim = None if options.serve else VICTIM
+    with tempfile.TemporaryDirectory(prefix="autocron-demo-") as folder, mail_server(victim) as (mailbox, mail_port):
         port = options.port or free_port()
         with web_application(Path(folder), port, mail_port, mailbox) as client:
             if options.serve:
@@ -92,8 +94,8 @@ def main() -> int:
 
 
 @contextlib.contextmanager
-def mail_server() -> Iterator[tuple[Mailbox, int]]:
-    mailbox, port = Mailbox(), free_port()
+def mail_server(victim: int | None) -> Iterator[tuple[Mailbox, int]]:
+    mailbox, port = Mailbox(victim), free_port()
     controller = Controller(mailbox, hostname="127.0.0.1", port=port)
     controller.start()
     tell(f"mail server on port {port}; it takes {MAIL_SECONDS} s for each mail")
