@@ -23,6 +23,7 @@ from statistics import median
 
 import httpx
 from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import Envelope
 from rich.console import Console
 from rich.table import Table
 
@@ -46,7 +47,7 @@ class Mailbox:
     killed: int | None = None
     _handovers: int = 0
 
-    async def handle_DATA(self, server: object, session: object, envelope: object) -> str:  # noqa: N802
+    async def handle_DATA(self, server: object, session: object, envelope: Envelope) -> str:  # noqa: N802
         message = message_from_bytes(envelope.content, policy=policy.default)
         worker, node = map(int, message["X-Process"].split())
         self.processes |= {worker, node}
