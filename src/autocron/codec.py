@@ -22,7 +22,7 @@ from fractions import Fraction
 from functools import partial
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from math import isfinite
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 from types import ModuleType, NoneType
 from typing import Any, NamedTuple, Self, TypeVar, cast
 from uuid import UUID
@@ -37,6 +37,7 @@ T = TypeVar("T")
 Clock = TypeVar("Clock", datetime, time)
 
 _DEEPEST = 200  # levels of JSON; each costs up to two frames of a stack that ends at a thousand
+_DEEPEST_READ = _DEEPEST + 2  # the innermost dict may have been stored as pairs, which are two levels more
 _TOO_DEEP = "nested too deeply, or contains itself"
 _ITEM = "[{!r}]"
 _PAIRS = "$dict"
@@ -177,10 +178,12 @@ def _clock_text(value: datetime | time) -> str:
     zone = value.tzinfo
     if isinstance(zone, ZoneInfo) and zone.key:
         name = f"[{zone.key}]"
-    elif zone is None or isinstance(zone, timezone):
+    elif zone is None or (isinstance(zone, timezone) and not zone.utcoffset(None).microseconds):
         name = ""
     else:
-        raise _RefusedError(f"the time zone {zone!r} can't be stored. Use zoneinfo.ZoneInfo or a fixed offset")
+        raise _RefusedError(
+            f"the time zone {zone!r} can't be stored. Use zoneinfo.ZoneInfo or an offset of whole seconds"
+        )
     return f"{value.isoformat()}{name}{'[fold]' * value.fold}"
 
 
@@ -221,7 +224,6 @@ _add(Fraction, "$fraction", lambda value: [*value.as_integer_ratio()], list, lam
 _add(UUID, "$uuid", str, str, UUID)
 _add(type(Path()), "$path", str, str, Path)
 _add(PurePosixPath, "$pureposixpath", str, str, PurePosixPath)
-_add(PureWindowsPath, "$purewindowspath", str, str, PureWindowsPath)
 _add(IPv4Address, "$ipv4address", str, str, IPv4Address)
 _add(IPv4Network, "$ipv4network", str, str, IPv4Network)
 _add(IPv4Interface, "$ipv4interface", str, str, IPv4Interface)
@@ -311,8 +313,6 @@ class _Encoder:
             return value.name
         if _is_named_tuple(cls):
             return self.items(tuple(value), depth + 1)
-        if not _is_dataclass(cls):
-            raise _RefusedError(_cannot_store(cls))
         content = {field.name: getattr(value, field.name) for field in fields(cls) if hasattr(value, field.name)}
         lacking = [name for name, needed in _parameters(cls).items() if needed and name not in content]
         if lacking:
@@ -353,8 +353,9 @@ def _findable_name(cls: type[Any]) -> str:
 def _cannot_store(cls: type[Any]) -> str:
     base = next((base for base in cls.__mro__ if base in _BUILT_IN), None)
     reason = f" (it would come back as a plain {base.__name__})" if base else ""
+    full_name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
     return (
-        f"a {cls.__module__}.{cls.__qualname__} can't be stored{reason}. Pass plain data, for a database object its id,"
+        f"a {full_name} can't be stored{reason}. Pass plain data, for a database object its id,"
         f" or make the class known: autocron.register_type({cls.__name__}, encode, decode)"
     )
 
@@ -370,7 +371,7 @@ def _restored(node: Any, depth: int) -> Any:
     cls = _type_of(node)
     if cls is not list and cls is not dict:
         return node
-    if depth >= _DEEPEST:
+    if depth >= _DEEPEST_READ:
         raise CodecError(_TOO_DEEP)
     if cls is list:
         return [_restored(item, depth + 1) for item in node]
@@ -387,7 +388,7 @@ def _untagged(tag: str, content: Any) -> Any:
         if kind is None:
             return _instance(tag[1:], content)
         if not isinstance(content, kind.simpler):
-            raise CodecError(f"{tag} needs a {kind.simpler.__name__}, not {content!r}")
+            raise CodecError(f"{tag} needs a {kind.simpler.__name__}, not a {type(content).__name__}")
         return kind.restore(content)
     except CodecError:
         raise
@@ -401,15 +402,15 @@ def _instance(name: str, content: Any) -> Any:
         raise CodecError(
             f"{name} is no type that is stored by this version, nor a class that is imported or registered"
         )
+    if _is_named_tuple(cls) and _type_of(content) is list:
+        return cls._make(content)
     if issubclass(cls, Flag) and _type_of(content) is int:
         return cls(content)
     if issubclass(cls, Enum) and _type_of(content) is str:
         return cls.__members__[content]
-    if _is_named_tuple(cls) and _type_of(content) is list:
-        return cls._make(content)
     if _is_dataclass(cls) and _type_of(content) is dict:
         return _dataclass(cls, content)
-    raise CodecError(f"{name} can't be made of {content!r}")
+    raise CodecError(f"{name} can't be made of a {type(content).__name__}")
 
 
 def _dataclass(cls: type[Any], content: dict[str, Any]) -> Any:

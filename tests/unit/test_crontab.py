@@ -251,10 +251,7 @@ def test_an_interval_gets_no_hint() -> None:
         (BERLIN, "Europe/Berlin"),
         (UTC, "UTC"),
         (ZoneInfo("UTC"), "UTC"),
-        (
-            SimpleNamespace(zone="Asia/Kolkata"),  # as in pytz
-            "Asia/Kolkata",
-        ),
+        (SimpleNamespace(zone="Asia/Kolkata"), "Asia/Kolkata"),  # as in pytz
     ],
 )
 def test_a_zone_is_stored_by_its_name(tz: Any, name: str) -> None:
@@ -530,8 +527,9 @@ def test_every_change_of_the_offset_follows_the_rule(tz: str) -> None:
 def test_every_change_of_the_offset_follows_the_rule_for_very_many_expressions(tz: str) -> None:
     chance = random.Random(tz)
     for _ in range(500):
-        expression = some_expression(chance, chance.choice(windows(tz)))
-        for minutes in windows(tz):
+        some = chance.sample(windows(tz), min(8, len(windows(tz))))
+        expression = some_expression(chance, some[0])
+        for minutes in some:
             check_against_the_rule(tz, expression, minutes)
 
 
