@@ -1,0 +1,229 @@
+"""The words of the domain as types: states, jobs, schedules, outcomes and transitions. Nothing here does anything."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+
+Missed = Literal["once", "all", "skip"]
+Overlap = Literal["skip", "allow"]
+Durability = Literal["normal", "full"]
+
+
+class State(StrEnum):
+    """What a job is doing. The last three are final."""
+
+    WAITING = "waiting"
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+FINAL_STATES = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
+
+
+class Slot(msgspec.Struct, frozen=True):
+    """One due time of a schedule; a slot fires once."""
+
+    schedule: str
+    time: float
+
+
+class NewJob(msgspec.Struct, frozen=True):
+    """A call that is to be stored. Times are seconds since the epoch."""
+
+    uuid: str
+    task: str
+    arguments: str
+    run_at: float
+    created_at: float
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A job held by the node: whatever is written about it later names the uuid and the attempt."""
+
+    uuid: str
+    attempt: int
+    task: str
+    arguments: str
+    crashes: int
+    losses: int
+    claimed_at: float
+
+
+# Outcomes: what running a job gave. They travel from the worker to the node, or are found out by the node itself.
+
+
+class Succeeded(msgspec.Struct, frozen=True, tag=True):
+    """The function returned; `result` is its value as JSON text, None when the value could not be stored."""
+
+    result: str | None
+    note: str = ""
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """The function raised."""
+
+    error_message: str
+    traceback: str
+
+
+class Unrunnable(msgspec.Struct, frozen=True, tag=True):
+    """The worker cannot run this job with the code it has; another version of the code may."""
+
+    reason: str
+
+
+class Interrupted(msgspec.Struct, frozen=True, tag=True):
+    """The job was begun, but the node stopped its worker for a reason that is not the job's."""
+
+
+class Crashed(msgspec.Struct, frozen=True, tag=True):
+    """The worker died while the job ran."""
+
+    how: str
+
+
+class NodeLost(msgspec.Struct, frozen=True, tag=True):
+    """The node died while it held the job."""
+
+
+class NotBegun(msgspec.Struct, frozen=True, tag=True):
+    """The claim is given back: no worker began the job."""
+
+
+Outcome = Succeeded | Failed | Unrunnable | Interrupted | Crashed | NodeLost | NotBegun
+
+
+class Run(msgspec.Struct, frozen=True):
+    """An outcome, the claim that it belongs to, and when that was."""
+
+    claim: Claim
+    outcome: Outcome
+    started_at: float
+    finished_at: float
+
+
+# Transitions: what becomes of the job.
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """The job has reached a final state."""
+
+    uuid: str
+    attempt: int
+    state: State
+    result: str | None
+    error_message: str
+    traceback: str
+    started_at: float
+    finished_at: float
+    expires_at: float
+
+
+class Requeued(msgspec.Struct, frozen=True):
+    """The job is queued again. `past` is this attempt for the record, as JSON, if it was begun."""
+
+    uuid: str
+    attempt: int
+    run_at: float | None  # None: when it was due anyway
+    held: str | None
+    crashes: int
+    losses: int
+    past: str | None
+
+
+Transition = Finished | Requeued
+
+
+class PastAttempt(msgspec.Struct, frozen=True):
+    """An attempt that did not end the job, as stored."""
+
+    started_at: float
+    finished_at: float
+    outcome: str
+    error_message: str
+    traceback: str
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One begun attempt at a job.
+
+    Attributes:
+        number: 1 for the first.
+        started_at: when the function was entered (aware, UTC).
+        finished_at: None while it runs.
+        outcome: "running", "succeeded", "failed", "crashed", "interrupted" or "node lost".
+        error_message: empty when there was no error.
+        traceback: text, empty when there was none.
+    """
+
+    number: int
+    started_at: datetime
+    finished_at: datetime | None
+    outcome: str
+    error_message: str
+    traceback: str
+
+
+class StoredJob(msgspec.Struct, frozen=True):
+    """Everything that the store knows of a job."""
+
+    uuid: str
+    task: str
+    state: State
+    held: str | None
+    attempt: int
+    created_at: float
+    run_at: float
+    started_at: float | None
+    finished_at: float | None
+    result: str | None
+    error_message: str
+    traceback: str
+    past_attempts: list[PastAttempt]
+
+
+class Declaration(msgspec.Struct, frozen=True):
+    """A schedule as the code declares it."""
+
+    name: str
+    task: str
+    module: str
+    text: str  # the expression, or "every SECONDS"
+    tz: str
+    missed: Missed = "once"
+    overlap: Overlap = "skip"
+
+
+class StoredSchedule(msgspec.Struct, frozen=True):
+    """A declared schedule and how far it has fired: no slot up to the cursor fires any more."""
+
+    declaration: Declaration
+    cursor: float
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What is stored in the database about how to run. Durations are seconds, sizes bytes."""
+
+    workers: int = 1
+    locked: bool = False
+    grace: float = 5.0
+    linger: float = 2.0
+    result_ttl: float = 1800.0
+    failed_ttl: float = 7 * 86400.0
+    max_payload: int = 1 << 20
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Jobs per state; `scheduled` are those of `queued` that are due later, `held` those that are parked."""
+
+    by_state: dict[State, int] = field(default_factory=dict)
+    scheduled: int = 0
+    held: int = 0

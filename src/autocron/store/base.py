@@ -1,0 +1,266 @@
+"""The store: where jobs, schedules and settings live. One class; a driver per database under it does the I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from importlib.resources import files
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from autocron.model import (
+    Claim,
+    Counts,
+    Declaration,
+    Finished,
+    NewJob,
+    PastAttempt,
+    Requeued,
+    Settings,
+    State,
+    StoredJob,
+    StoredSchedule,
+    Transition,
+)
+
+Row = tuple[Any, ...]
+Parameters = Sequence[Any] | Mapping[str, Any]
+CALL_LIMIT = 5.0  # seconds that a caller waits for the database
+
+
+class Driver(Protocol):
+    """What a database must be able to do. Statements are named; their text is in the dialect's .sql file."""
+
+    def read(self, name: str, parameters: Parameters = ()) -> list[Row]:
+        """Run a statement that changes nothing."""
+        ...
+
+    def write(self, name: str, parameters: Parameters, limit: float) -> int:
+        """Run one changing statement in a transaction of its own; give the number of changed rows."""
+        ...
+
+    def transaction(self, limit: float = ...) -> AbstractContextManager[Transaction]:
+        """Run several statements as one; nothing of it is kept when the block raises."""
+        ...
+
+    def changed(self) -> bool:
+        """Has another process changed the database since the last time this was asked?"""
+        ...
+
+    def check(self) -> None:
+        """Raise StoreGone when the files are no longer those that were opened."""
+        ...
+
+    def sync(self) -> None:
+        """Make what is committed safe against power loss."""
+        ...
+
+    def checkpoint(self) -> None:
+        """Keep the write-ahead log short."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection."""
+        ...
+
+
+class Transaction(Protocol):
+    """Statements inside a transaction."""
+
+    def run(self, name: str, parameters: Parameters = ()) -> list[Row]:
+        """Run a statement."""
+        ...
+
+    def many(self, name: str, rows: Sequence[Parameters]) -> list[Row]:
+        """Run a statement once for each row; give all that it returned."""
+        ...
+
+
+class Exchange(msgspec.Struct, frozen=True):
+    """What an exchange gave: transitions refused (late or told twice), new claims, and when the next job is due."""
+
+    refused: list[str]
+    claims: list[Claim]
+    next_due: float | None
+
+
+class Store:
+    """The database, in the words of the domain.
+
+    Every method may raise StoreError. Times are seconds since the epoch and handed in.
+    """
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self.check: Callable[[], None] = driver.check
+        self.changed: Callable[[], bool] = driver.changed
+        self.sync: Callable[[], None] = driver.sync
+        self.checkpoint: Callable[[], None] = driver.checkpoint
+        self.close: Callable[[], None] = driver.close
+
+    def insert(self, job: NewJob, limit: float = CALL_LIMIT) -> bool:
+        """Keep a call; it is safe when this returns.
+
+        Returns:
+            False when the autocron lock is on and nothing was stored.
+        """
+        parameters = (job.uuid, job.task, job.arguments, job.run_at, job.created_at)
+        return self._driver.write("insert", parameters, limit) == 1
+
+    def exchange(self, transitions: Iterable[Transition], count: int, now: float) -> Exchange:
+        """Store what became of claimed jobs and claim up to `count` due ones, in one transaction."""
+        finished, requeued, expected = [], [], set[str]()
+        for transition in transitions:
+            expected.add(transition.uuid)
+            if isinstance(transition, Finished):
+                finished.append(_finish_row(transition))
+            else:
+                requeued.append(_requeue_row(transition))
+        with self._driver.transaction() as transaction:
+            done = transaction.many("finish", sorted(finished, key=lambda row: str(row[-2]))) if finished else []
+            if requeued:
+                done += transaction.many("requeue", sorted(requeued, key=lambda row: str(row["uuid"])))
+            claimed = transaction.run("claim", {"now": now, "count": count}) if count else []
+            full = len(claimed) == count > 0
+            ((next_due,),) = [(now,)] if full else transaction.run("next_due")
+        claimed.sort(key=lambda row: (row[7], row[8]))
+        claims = [Claim(*row[:7]) for row in claimed]
+        return Exchange(list(expected.difference(uuid for (uuid,) in done)), claims, next_due)
+
+    def running(self, count: int) -> list[Claim]:
+        """Give claims that are held: after a crash of the node, by nobody."""
+        return [Claim(*row) for row in self._driver.read("running", (count,))]
+
+    def get(self, uuid: str, now: float) -> StoredJob | None:
+        """Give a job; None when it is unknown or has expired."""
+        rows = self._driver.read("get", {"uuid": uuid, "now": now})
+        return _stored_job(rows[0]) if rows else None
+
+    def find(self, which: Literal["running", "queued", "failed"], count: int, now: float) -> list[StoredJob]:
+        """Give jobs: what runs (oldest first), what comes next, or what failed (last first)."""
+        parameters = {"count": count, "now": now} if which == "failed" else {"count": count}
+        return [_stored_job(row) for row in self._driver.read(f"find_{which}", parameters)]
+
+    def final_among(self, uuids: Iterable[str]) -> set[str]:
+        """Give those of the jobs that have come to their end or are unknown."""
+        rows = self._driver.read("final_among", {"uuids": _json(list(uuids))})
+        return {uuid for (uuid,) in rows}
+
+    def counts(self, now: float) -> Counts:
+        """Count the jobs by state."""
+        by_state = {State(state): int(number) for state, number in self._driver.read("count_states")}
+        ((scheduled, held),) = self._driver.read("count_queued", {"now": now})
+        return Counts(by_state, scheduled, held)
+
+    def prune(self, now: float, count: int) -> int:
+        """Delete up to `count` expired jobs; give how many there were."""
+        return self._driver.write("prune", {"now": now, "count": count}, CALL_LIMIT)
+
+    # Settings
+
+    def settings(self) -> Settings:
+        """Give the settings, defaults included."""
+        known = Settings.__struct_fields__
+        values = {name: msgspec.json.decode(value) for name, value in self._driver.read("settings") if name in known}
+        return msgspec.convert(values, Settings)
+
+    def set(self, values: Mapping[str, Any]) -> None:
+        """Store settings; the others stay."""
+        with self._driver.transaction() as transaction:
+            transaction.many("set", [(name, _json(value)) for name, value in values.items()])
+
+    def reset_settings(self) -> None:
+        """Go back to the defaults. The lock stays as it is."""
+        self._driver.write("unset_all", (), CALL_LIMIT)
+
+    # Schedules
+
+    def modules(self) -> list[str]:
+        """Give the modules in which applications have declared tasks."""
+        return [name for (name,) in self._driver.read("modules")]
+
+    def schedules(self) -> list[StoredSchedule]:
+        """Give the schedules that fire."""
+        return [StoredSchedule(Declaration(*row[:7]), row[7]) for row in self._driver.read("schedules")]
+
+    def declare(
+        self,
+        declarations: Sequence[Declaration],
+        imported: Sequence[str],
+        missing: Sequence[str],
+        tasks: Sequence[str],
+        now: float,
+    ) -> None:
+        """Store what the workers found in the application's modules.
+
+        Args:
+            declarations: the schedules in the imported modules.
+            imported: modules that were imported; their schedules that are not declared any more stop firing.
+            missing: modules that no longer exist; their schedules stop firing too.
+            tasks: all known tasks; parked jobs of these may run now.
+            now: new and changed schedules start here.
+        """
+        gone = {"modules": _json([*imported, *missing]), "names": _json([d.name for d in declarations])}
+        with self._driver.transaction() as transaction:
+            transaction.many("add_module", [(name,) for name in imported])
+            transaction.many("remove_module", [(name,) for name in missing])
+            transaction.run("retire", gone)
+            transaction.many("declare", [{**msgspec.structs.asdict(d), "now": now} for d in declarations])
+            transaction.run("release_held", {"tasks": _json(list(tasks))})
+
+    def fire(self, schedule: str, cursor: float, jobs: Sequence[tuple[float, NewJob]], *, alone: bool) -> bool | None:
+        """Move the schedule's cursor and store the jobs of its due slots, in one transaction.
+
+        Args:
+            schedule: its name.
+            cursor: the last slot that is dealt with by this.
+            jobs: (slot, job) of the slots that are to run.
+            alone: store nothing while an earlier run is unfinished (the slots are skipped).
+
+        Returns:
+            True when the jobs were stored, False when the slots were skipped, None when somebody else had them.
+        """
+        with self._driver.transaction() as transaction:
+            if not transaction.run("advance", {"name": schedule, "cursor": cursor}):
+                return None
+            if alone and transaction.run("unfinished_of", (schedule,)) == [(1,)]:
+                return False
+            rows = [{**msgspec.structs.asdict(job), "schedule": schedule, "slot": slot} for slot, job in jobs]
+            transaction.many("fire", rows)
+            return True
+
+
+def load_statements(dialect: str) -> dict[str, str]:
+    """Give the statements of a dialect by their names."""
+    text = files("autocron.store").joinpath(f"{dialect}.sql").read_text("utf-8")
+    parts = (part.split("\n", 2) for part in text.split("-- name: ")[1:])
+    return {name.strip(): statement.strip().removesuffix(";") for name, _purpose, statement in parts}
+
+
+def _finish_row(end: Finished) -> Row:
+    return (
+        end.state.value,
+        end.result,
+        end.error_message,
+        end.traceback,
+        end.started_at,
+        end.finished_at,
+        end.expires_at,
+        end.uuid,
+        end.attempt,
+    )
+
+
+def _requeue_row(again: Requeued) -> dict[str, Any]:
+    return msgspec.structs.asdict(again)
+
+
+def _stored_job(row: Row) -> StoredJob:
+    *plain, past = row
+    plain[2] = State(plain[2])
+    return StoredJob(*plain, past_attempts=msgspec.json.decode(past, type=list[PastAttempt]) if past else [])
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

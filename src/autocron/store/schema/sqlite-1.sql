@@ -1,0 +1,51 @@
+-- The first schema.
+
+create table jobs (
+    id            integer primary key,       -- the order in which calls came
+    uuid          text not null,
+    task          text not null,
+    arguments     text not null,             -- JSON
+    state         text not null,
+    held          text,                      -- why a queued job is parked
+    run_at        real not null,
+    attempt       integer not null default 0,
+    crashes       integer not null default 0,
+    losses        integer not null default 0,
+    created_at    real not null,
+    started_at    real,
+    finished_at   real,
+    expires_at    real,
+    result        text,                      -- JSON
+    error_message text not null default '',
+    traceback     text not null default '',
+    past_attempts text,                      -- JSON
+    schedule      text,
+    slot          real
+);
+create unique index jobs_uuid on jobs (uuid);
+create index jobs_ready on jobs (run_at, id) where state = 'queued' and held is null;
+create index jobs_held on jobs (task) where held is not null;
+create index jobs_running on jobs (id) where state = 'running';
+create index jobs_expiring on jobs (expires_at) where expires_at is not null;
+create unique index jobs_slot on jobs (schedule, slot) where schedule is not null;
+
+create table settings (
+    name  text primary key,
+    value text not null                      -- JSON
+) without rowid;
+
+create table modules (
+    name text primary key                    -- an application has declared tasks in it
+) without rowid;
+
+create table schedules (
+    name    text primary key,
+    task    text not null,
+    module  text not null,
+    text    text not null,                   -- the expression, or "every SECONDS"
+    tz      text not null,
+    missed  text not null,
+    overlap text not null,
+    cursor  real not null,                   -- no slot up to here fires any more
+    active  integer not null                 -- 0: no longer in the code
+) without rowid;

@@ -1,0 +1,149 @@
+-- Every statement that autocron runs on SQLite. The names are the same in each dialect.
+
+-- name: insert
+-- Keep a call, unless the autocron lock is on.
+insert into jobs (uuid, task, arguments, state, run_at, created_at)
+select ?, ?, ?, 'queued', ?, ?
+where not exists (select 1 from settings where name = 'locked' and value = 'true');
+
+-- name: claim
+-- Take the jobs that have been due for longest.
+update jobs set state = 'running', attempt = attempt + 1, started_at = :now
+where id in (
+    select id from jobs
+    where state = 'queued' and held is null and run_at <= :now
+    order by run_at, id limit :count
+)
+returning uuid, attempt, task, arguments, crashes, losses, started_at, run_at, id;
+
+-- name: next_due
+-- When the next waiting job is due.
+select min(run_at) from jobs where state = 'queued' and held is null;
+
+-- name: finish
+-- A claimed job has reached its final state; a late outcome changes nothing.
+update jobs set state = ?, result = ?, error_message = ?, traceback = ?, started_at = ?, finished_at = ?,
+    expires_at = ?
+where uuid = ? and attempt = ? and state = 'running'
+returning uuid;
+
+-- name: requeue
+-- A claimed job is queued again, perhaps parked; a late outcome changes nothing.
+update jobs set state = 'queued', run_at = coalesce(:run_at, run_at), held = :held, crashes = :crashes,
+    losses = :losses, started_at = null,
+    past_attempts = case when :past is null then past_attempts
+        else json_insert(coalesce(past_attempts, '[]'), '$[#]', json(:past)) end
+where uuid = :uuid and attempt = :attempt and state = 'running'
+returning uuid;
+
+-- name: running
+-- The claims of a node that is no more.
+select uuid, attempt, task, arguments, crashes, losses, started_at from jobs where state = 'running' limit ?;
+
+-- name: get
+-- Everything about one job whose result has not expired.
+select uuid, task, state, held, attempt, created_at, run_at, started_at, finished_at, result, error_message,
+    traceback, past_attempts
+from jobs where uuid = :uuid and (expires_at is null or expires_at > :now);
+
+-- name: find_running
+-- What runs now, oldest first.
+select uuid, task, state, held, attempt, created_at, run_at, started_at, finished_at, null, error_message,
+    traceback, past_attempts
+from jobs where state = 'running' order by started_at limit :count;
+
+-- name: find_queued
+-- What comes next.
+select uuid, task, state, held, attempt, created_at, run_at, started_at, finished_at, null, error_message,
+    traceback, past_attempts
+from jobs where state = 'queued' and held is null order by run_at, id limit :count;
+
+-- name: find_failed
+-- What failed last.
+select uuid, task, state, held, attempt, created_at, run_at, started_at, finished_at, null, error_message,
+    traceback, past_attempts
+from jobs where state = 'failed' and expires_at > :now order by finished_at desc limit :count;
+
+-- name: final_among
+-- Which of these jobs have come to their end, or are unknown.
+select value from json_each(:uuids)
+where not exists (
+    select 1 from jobs where uuid = value and state in ('waiting', 'queued', 'running')
+);
+
+-- name: count_states
+-- How many jobs are in each state.
+select state, count(*) from jobs group by state;
+
+-- name: count_queued
+-- How many queued jobs are due later, and how many are parked.
+select count(*) filter (where held is null and run_at > :now), count(*) filter (where held is not null)
+from jobs where state = 'queued';
+
+-- name: release_held
+-- Parked jobs of these tasks may run: the code has them now.
+update jobs set held = null
+where held is not null and task in (select value from json_each(:tasks));
+
+-- name: prune
+-- Results that nobody may ask for any more.
+delete from jobs where id in (select id from jobs where expires_at <= :now limit :count);
+
+-- name: settings
+-- All settings that differ from the defaults.
+select name, value from settings;
+
+-- name: set
+-- Store a setting.
+insert into settings (name, value) values (?, ?) on conflict (name) do update set value = excluded.value;
+
+-- name: unset_all
+-- Back to the defaults, except for the lock.
+delete from settings where name <> 'locked';
+
+-- name: modules
+-- The modules in which applications have declared tasks.
+select name from modules order by name;
+
+-- name: add_module
+-- Remember a module in which tasks are declared.
+insert into modules (name) values (?) on conflict do nothing;
+
+-- name: remove_module
+-- A module that no longer exists.
+delete from modules where name = ?;
+
+-- name: schedules
+-- The schedules that the code declares, with their cursors.
+select name, task, module, text, tz, missed, overlap, cursor from schedules where active order by name;
+
+-- name: declare
+-- The code declares this schedule. A new or changed one starts now; an unchanged one goes on at its cursor.
+insert into schedules (name, task, module, text, tz, missed, overlap, cursor, active)
+values (:name, :task, :module, :text, :tz, :missed, :overlap, :now, 1)
+on conflict (name) do update set
+    cursor = case when text = excluded.text and tz = excluded.tz then cursor else excluded.cursor end,
+    task = excluded.task, module = excluded.module, text = excluded.text, tz = excluded.tz,
+    missed = excluded.missed, overlap = excluded.overlap, active = 1
+where (task, module, text, tz, missed, overlap, active)
+    is not (excluded.task, excluded.module, excluded.text, excluded.tz, excluded.missed, excluded.overlap, 1);
+
+-- name: retire
+-- These modules were imported, and these schedules are all that they declare.
+update schedules set active = 0
+where active and module in (select value from json_each(:modules))
+    and name not in (select value from json_each(:names));
+
+-- name: advance
+-- Move a cursor; it only goes forward, so whoever comes second changes nothing.
+update schedules set cursor = :cursor where name = :name and cursor < :cursor and active returning name;
+
+-- name: unfinished_of
+-- Does an earlier run of this schedule still wait or run?
+select exists (select 1 from jobs where schedule = ? and state in ('waiting', 'queued', 'running'));
+
+-- name: fire
+-- The job of a slot; a slot has one job at most.
+insert into jobs (uuid, task, arguments, state, run_at, created_at, schedule, slot)
+values (:uuid, :task, :arguments, 'queued', :run_at, :created_at, :schedule, :slot)
+on conflict do nothing;
