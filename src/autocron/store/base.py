@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from importlib.resources import files
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
@@ -23,6 +22,9 @@ from autocron.model import (
     StoredSchedule,
     Transition,
 )
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
 
 Row = tuple[Any, ...]
 Parameters = Sequence[Any] | Mapping[str, Any]
@@ -110,17 +112,18 @@ class Store:
 
     def exchange(self, transitions: Iterable[Transition], count: int, now: float) -> Exchange:
         """Store what became of claimed jobs and claim up to `count` due ones, in one transaction."""
-        finished, requeued, expected = [], [], set[str]()
+        finished, requeued, expected = list[Row](), list[dict[str, Any]](), set[str]()
         for transition in transitions:
             expected.add(transition.uuid)
             if isinstance(transition, Finished):
                 finished.append(_finish_row(transition))
             else:
                 requeued.append(_requeue_row(transition))
+        finished.sort(key=lambda row: str(row[-2]))  # batches in the same order cannot deadlock each other
+        requeued.sort(key=lambda row: str(row["uuid"]))
         with self._driver.transaction() as transaction:
-            done = transaction.many("finish", sorted(finished, key=lambda row: str(row[-2]))) if finished else []
-            if requeued:
-                done += transaction.many("requeue", sorted(requeued, key=lambda row: str(row["uuid"])))
+            done = transaction.many("finish", finished) if finished else []
+            done += transaction.many("requeue", requeued) if requeued else []
             claimed = transaction.run("claim", {"now": now, "count": count}) if count else []
             full = len(claimed) == count > 0
             ((next_due,),) = [(now,)] if full else transaction.run("next_due")
@@ -257,9 +260,10 @@ def _requeue_row(again: Requeued) -> dict[str, Any]:
 
 
 def _stored_job(row: Row) -> StoredJob:
-    *plain, past = row
-    plain[2] = State(plain[2])
-    return StoredJob(*plain, past_attempts=msgspec.json.decode(past, type=list[PastAttempt]) if past else [])
+    *values, past = row
+    values[2] = State(values[2])
+    values.append(msgspec.json.decode(past, type=list[PastAttempt]) if past else [])
+    return StoredJob(*values)
 
 
 def _json(value: Any) -> str:

@@ -1,0 +1,95 @@
+"""The gate: writers of all processes take turns here rather than in SQLite's own sleeping and retrying."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from random import uniform
+from threading import Lock
+from time import monotonic, sleep
+
+from autocron.errors import StoreBusy, StoreError
+from autocron.store.files import open_private
+
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.0002, 0.002
+
+
+class Gate:
+    """A lock on the file beside a database, and before it one among the threads of this process.
+
+    It is polled: a blocking lock has no time limit, so that one stopped process would hang all others.
+    """
+
+    def __init__(self, database: str) -> None:
+        self._database = database
+        self._path = f"{database}.gate"
+        self._descriptor = -1
+        # By process: in a child that was forked without hooks the parent's lock may be held for ever.
+        self._mutexes: dict[int, Lock] = {}
+
+    def acquire(self, limit: float) -> None:
+        """Pass the gate; StoreBusy when that takes longer than `limit` seconds."""
+        mutex = self._mutex()
+        if not mutex.acquire(blocking=False):
+            began = monotonic()
+            if not mutex.acquire(timeout=max(limit, 0)):
+                raise self._busy(limit, "another thread of this process")
+            limit -= monotonic() - began
+        try:
+            if not self._try_file():
+                self._wait_for_file(limit)
+        except BaseException:
+            mutex.release()
+            raise
+
+    def release(self) -> None:
+        """Let the next one pass."""
+        try:
+            fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
+        finally:
+            self._mutex().release()
+
+    def _mutex(self) -> Lock:
+        pid = os.getpid()
+        return self._mutexes.get(pid) or self._mutexes.setdefault(pid, Lock())
+
+    def _try_file(self) -> bool:
+        if self._descriptor < 0:
+            # Never closed: closing any descriptor of a file drops all locks that the process has on it.
+            self._descriptor = open_private(self._path, self._owned_like())
+        try:
+            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                return False
+            if error.errno == errno.EDEADLK:
+                return True  # the gate makes it fast; SQLite's own locks make it safe
+            raise StoreError(f"{self._path} cannot be locked: {error.strerror}. Is it on a local disk?") from error
+        return True
+
+    def _wait_for_file(self, limit: float) -> None:
+        deadline = monotonic() + limit
+        while monotonic() < deadline:
+            sleep(uniform(SHORTEST_PAUSE, LONGEST_PAUSE))
+            if self._try_file():
+                return
+        raise self._busy(limit, "another process")
+
+    def _owned_like(self) -> str:
+        exists = os.path.exists(self._database)  # noqa: PTH110 - see files.identity
+        return self._database if exists else os.path.dirname(self._database)  # noqa: PTH120
+
+    def _busy(self, limit: float, who: str) -> StoreBusy:
+        return StoreBusy(
+            f"{self._database} was not free within {max(limit, 0):.1f} s: {who} is writing to it, or is stopped "
+            f"while it does. Nothing was stored; try again. `fuser {self._path}` names the processes that use it."
+        )
+
+
+_gates: dict[str, Gate] = {}
+
+
+def gate_of(database: str) -> Gate:
+    """Give the gate of a database: one for each path, as a process must have one descriptor of its file only."""
+    return _gates.setdefault(database, Gate(database))
