@@ -304,7 +304,7 @@ def _anonymous_file(body: bytes) -> Any:
     if hasattr(os, "memfd_create"):
         file: Any = os.fdopen(os.memfd_create("autocron"), "w+b")
     else:
-        file = tempfile.TemporaryFile()
+        file = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
     file.write(body)
     file.flush()
     return file

@@ -1,0 +1,93 @@
+"""How many workers there should be, of which generation. Pure: it decides, the loop acts."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+FIRST_BACKOFF = 0.1  # seconds
+MAX_BACKOFF = 15.0
+
+
+class WorkerState(StrEnum):
+    """The life of a worker."""
+
+    STARTING = "starting"
+    READY = "ready"
+    RETIRING = "retiring"  # gets no more jobs, ends when its job is done
+    STOPPING = "stopping"
+
+
+@dataclass
+class Member:
+    """A worker as the fleet sees it."""
+
+    generation: int
+    state: WorkerState = WorkerState.STARTING
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done now."""
+
+    spawn: int
+    retire: list[int] = field(default_factory=list)
+    stop: list[int] = field(default_factory=list)
+
+
+class Fleet:
+    """The workers of this node."""
+
+    def __init__(self) -> None:
+        self.wanted = 0
+        self.generation = 1
+        self.members: dict[int, Member] = {}
+        self._failures = 0
+        self._not_before = 0.0
+
+    def spawned(self, worker: int) -> None:
+        """Note a new worker."""
+        self.members[worker] = Member(self.generation)
+
+    def ready(self, worker: int) -> None:
+        """Note that a worker has imported its modules."""
+        self.members[worker].state = WorkerState.READY
+        self._failures = 0
+
+    def gone(self, worker: int, now: float) -> None:
+        """Note the end of a worker. One that never became ready delays the next."""
+        member = self.members.pop(worker)
+        if member.state is WorkerState.STARTING:
+            self._not_before = now + min(MAX_BACKOFF, FIRST_BACKOFF * 2**self._failures)
+            self._failures += 1
+
+    def renew(self) -> None:
+        """Replace all workers, each when its job is done."""
+        self.generation += 1
+        self._failures = 0
+        self._not_before = 0.0
+
+    def plan(self, now: float, busy: Callable[[int], bool]) -> Plan:
+        """Decide what to do so that the wanted number of workers of this generation lives."""
+        active = [id_ for id_, member in self.members.items() if self._is_current(member)]
+        surplus = active[self.wanted :]
+        leaving = [id_ for id_, member in self.members.items() if self._must_leave(member)] + surplus
+        retire = [id_ for id_ in leaving if self.members[id_].state is not WorkerState.RETIRING]
+        for id_ in retire:
+            self.members[id_].state = WorkerState.RETIRING
+        stop = [id_ for id_ in leaving if not busy(id_)]
+        for id_ in stop:
+            self.members[id_].state = WorkerState.STOPPING
+        missing = max(0, self.wanted - len(active))
+        return Plan(missing if now >= self._not_before else 0, retire, stop)
+
+    def next_look(self, now: float) -> float | None:
+        """Say when a delayed worker may be spawned."""
+        return self._not_before if self._not_before > now else None
+
+    def _is_current(self, member: Member) -> bool:
+        return member.generation == self.generation and member.state in (WorkerState.STARTING, WorkerState.READY)
+
+    def _must_leave(self, member: Member) -> bool:
+        if member.state is WorkerState.STOPPING:
+            return False
+        return member.state is WorkerState.RETIRING or member.generation != self.generation

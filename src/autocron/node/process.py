@@ -1,0 +1,141 @@
+"""A worker as a process: spawned, talked to, watched, ended."""
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from autocron import wire
+from autocron.store.paths import package_environ
+
+READ_SIZE = 64 << 10
+
+
+class WorkerProcess:
+    """One worker and the descriptors through which the node knows it."""
+
+    def __init__(self, number: int, slot: int, generation: int, setup: wire.Setup) -> None:
+        self.number = number
+        self.slot = slot
+        self.generation = generation
+        self.asked_to_stop = False
+        ours, theirs = wire.channel_pair()
+        life_ours, life_theirs = socket.socketpair()
+        command = [setup.program.python, "-P", "-m", "autocron.worker", str(theirs.fileno()), str(life_theirs.fileno())]
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=(theirs.fileno(), life_theirs.fileno()),
+            cwd=setup.program.cwd if Path(setup.program.cwd).is_dir() else "/",
+            env=package_environ(setup.program.environ),
+            start_new_session=True,
+        )
+        life_theirs.close()
+        self._life = life_ours
+        self.channel = wire.Channel(ours, wire.FromWorker)
+        # The worker's own end, to take back what it has not begun without its help.
+        self._their_end = wire.Channel(theirs, wire.ToWorker)
+        self.outputs: dict[int, int] = {}
+        for stream, pipe in ((1, self._process.stdout), (2, self._process.stderr)):
+            assert pipe is not None
+            os.set_blocking(pipe.fileno(), False)
+            self.outputs[stream] = pipe.fileno()
+        self.pidfd = _pidfd(self._process.pid)
+        self.channel.send(setup)
+
+    @property
+    def pid(self) -> int:
+        """The process id of the worker."""
+        return self._process.pid
+
+    def try_send(self, message: wire.ToWorker) -> bool:
+        """Send without waiting; False when the worker has to read first or is gone."""
+        try:
+            self.channel.send(message, socket.MSG_DONTWAIT)
+        except OSError:
+            return False
+        return True
+
+    def receive(self) -> list[wire.FromWorker]:
+        """Give what the worker has sent; never waits."""
+        return _drain(self.channel)
+
+    def take_back(self) -> list[wire.ToWorker]:
+        """Give what was sent and not yet received: it is taken out of the worker's socket."""
+        return _drain(self._their_end)
+
+    def read_output(self, stream: int) -> bytes | None:
+        """Read what the worker has printed; None at the end of the stream."""
+        try:
+            return os.read(self.outputs[stream], READ_SIZE) or None
+        except BlockingIOError:
+            return b""
+        except OSError:
+            return None
+
+    def finish(self) -> None:
+        """Let the worker end when it has done what was sent."""
+        self.asked_to_stop = True
+        with contextlib.suppress(OSError):
+            self.channel.socket.shutdown(socket.SHUT_WR)
+
+    def interrupt(self) -> None:
+        """Ask the running job to stop."""
+        self.asked_to_stop = True
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the worker and every process of its group."""
+        self.asked_to_stop = True
+        self._signal(signal.SIGKILL)
+
+    def ended(self) -> str | None:
+        """Say how the process ended; None while it lives."""
+        code = self._process.poll()
+        if code is None:
+            return None
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+    def close(self) -> None:
+        """Release everything; what is left of the worker's process group is killed."""
+        self._signal(signal.SIGKILL)
+        for pipe in (self._process.stdout, self._process.stderr):
+            assert pipe is not None
+            pipe.close()
+        if self.pidfd is not None:
+            os.close(self.pidfd)
+        for end in (self.channel, self._their_end, self._life):
+            end.close()
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
+
+
+def _pidfd(pid: int) -> int | None:
+    """Give a descriptor that is readable when the process has ended; None where the system has none."""
+    opener = getattr(os, "pidfd_open", None)
+    if opener is None or not hasattr(select, "epoll"):
+        return None
+    try:
+        return int(opener(pid))
+    except OSError:
+        return None
+
+
+def _drain(channel: wire.Channel) -> list[Any]:
+    messages: list[Any] = []
+    while True:
+        try:
+            message = channel.receive(socket.MSG_DONTWAIT)
+        except OSError:
+            return messages
+        if message is None:
+            return messages
+        messages.append(message)

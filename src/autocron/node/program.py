@@ -1,0 +1,58 @@
+"""The program that the workers run, made of what the applications say about themselves."""
+
+import os
+
+import msgspec
+
+from autocron.wire import Program
+
+
+def merge(current: Program | None, new: Program, *, alone: bool) -> Program:
+    """Give the program after an application has said `new`.
+
+    Args:
+        current: the program so far.
+        new: what the application says.
+        alone: no other application is connected; the new one then decides alone, except for the known modules.
+    """
+    if current is None:
+        return new
+    modules = [*dict.fromkeys([*current.modules, *new.modules])]
+    main = new.main or current.main
+    if alone:
+        settings = new.django_settings or current.django_settings
+        return msgspec.structs.replace(new, modules=modules, main=main, django_settings=settings)
+    return msgspec.structs.replace(
+        current,
+        modules=modules,
+        main=main,
+        sys_path=[*dict.fromkeys([*current.sys_path, *new.sys_path])],
+        django_settings=current.django_settings or new.django_settings,
+    )
+
+
+def is_foreign(current: Program, new: Program) -> bool:
+    """Is this another program, whose tasks these workers cannot import? One without tasks only enqueues."""
+    return bool(new.modules or new.main) and (current.cwd != new.cwd or current.python != new.python)
+
+
+def needs_new_workers(old: Program, new: Program) -> bool:
+    """Would a worker of the old program find other code than one of the new?"""
+    return (old.python, old.cwd, old.sys_path, old.django_settings) != (
+        new.python,
+        new.cwd,
+        new.sys_path,
+        new.django_settings,
+    )
+
+
+def changed_sources(sources: dict[str, float]) -> list[str]:
+    """Give the source files that are not as they were when a worker imported them."""
+    return [path for path, mtime in sources.items() if _mtime(path) != mtime]
+
+
+def _mtime(path: str) -> float | None:
+    try:
+        return os.stat(path).st_mtime
+    except OSError:
+        return None

@@ -1,0 +1,85 @@
+"""Which slots of which schedules are due. Pure: the time is handed in, the loop stores what is decided here."""
+
+from dataclasses import dataclass
+
+from autocron import crontab
+from autocron.model import Declaration, StoredSchedule
+
+ON_TIME = 10.0  # seconds; a slot that is fired with this delay at most does not count as missed
+MOST_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class Firing:
+    """Slots of a schedule that are to run, and how far its cursor moves by that."""
+
+    declaration: Declaration
+    cursor: float
+    slots: list[float]
+    alone: bool
+
+
+@dataclass
+class _Entry:
+    declaration: Declaration
+    timetable: crontab.Timetable
+    cursor: float
+    next_slot: float | None
+
+    def move(self, cursor: float) -> None:
+        self.cursor = max(self.cursor, cursor)
+        self.next_slot = self.timetable.next_after(self.cursor)
+
+
+class Planner:
+    """Knows all schedules that fire, and when each is due next."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, _Entry] = {}
+
+    def load(self, stored: list[StoredSchedule]) -> None:
+        """Take over what the store has."""
+        self._entries = {one.declaration.name: self._entry(one) for one in stored}
+
+    def _entry(self, stored: StoredSchedule) -> _Entry:
+        declaration = stored.declaration
+        known = self._entries.get(declaration.name)
+        if known and known.declaration == declaration:
+            known.move(stored.cursor)
+            return known
+        timetable = crontab.from_stored(declaration.text, declaration.tz)
+        return _Entry(declaration, timetable, stored.cursor, timetable.next_after(stored.cursor))
+
+    def next_slot(self) -> tuple[float, str] | None:
+        """Give the next slot of all and the name of its schedule."""
+        slots = ((entry.next_slot, name) for name, entry in self._entries.items() if entry.next_slot is not None)
+        return min(slots, default=None)
+
+    def due(self, now: float) -> list[Firing]:
+        """Give what is due. Each slot is given once."""
+        return [
+            self._fire(entry, now) for entry in self._entries.values() if entry.next_slot and entry.next_slot <= now
+        ]
+
+    @property
+    def declarations(self) -> list[Declaration]:
+        """All schedules that fire."""
+        return [entry.declaration for entry in self._entries.values()]
+
+    def _fire(self, entry: _Entry, now: float) -> Firing:
+        slots = self._slots(entry, now)
+        last = slots[-1] if slots else entry.timetable.latest(entry.cursor, now)
+        entry.move(last if last is not None else now)
+        declaration = entry.declaration
+        # A run that was missed and asked for is not dropped because another missed one still waits.
+        alone = declaration.overlap == "skip" and len(slots) <= 1
+        return Firing(declaration, entry.cursor, slots, alone)
+
+    @staticmethod
+    def _slots(entry: _Entry, now: float) -> list[float]:
+        if entry.declaration.missed == "all":
+            return entry.timetable.slots(entry.cursor, now, MOST_AT_ONCE)
+        last = entry.timetable.latest(entry.cursor, now)
+        if last is None or (entry.declaration.missed == "skip" and now - last > ON_TIME):
+            return []
+        return [last]

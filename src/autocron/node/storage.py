@@ -1,0 +1,104 @@
+"""The two threads that touch the database, so that the loop never waits for it."""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from autocron.clock import Clock
+from autocron.errors import StoreError
+from autocron.store.base import Store
+
+T = TypeVar("T")
+_Work = tuple[Callable[[Store], Any], Callable[[Any], None]]
+SYNC_DELAY = 0.01  # seconds between a commit and its fsync
+PRUNE_EVERY = 5.0  # seconds
+PRUNE_BATCH = 500
+
+
+class StoreThread:
+    """Runs work on the store in the order in which it comes and gives the results back to the loop."""
+
+    def __init__(self, open_store: Callable[[], Store], wake_loop: Callable[[], None]) -> None:
+        self._open_store = open_store
+        self._wake_loop = wake_loop
+        self._work: SimpleQueue[_Work | None] = SimpleQueue()
+        self._completed: deque[tuple[Callable[[Any], None], Any]] = deque()
+        self._thread = threading.Thread(target=self._run, name="autocron-store", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Callable[[Store], T], done: Callable[[T | StoreError], None]) -> None:
+        """Run `work` with the store; the loop then calls `done` with what it gave, or with the error."""
+        self._work.put((work, done))
+
+    def complete(self) -> None:
+        """Hand over what is finished; the loop calls this."""
+        while self._completed:
+            done, result = self._completed.popleft()
+            done(result)
+
+    def close(self) -> None:
+        """Finish the work and close the store."""
+        self._work.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        store = self._open_store()
+        while (item := self._work.get()) is not None:
+            work, done = item
+            result: Any
+            try:
+                result = work(store)
+            except StoreError as error:
+                result = error
+            self._completed.append((done, result))
+            self._wake_loop()
+        store.close()
+
+
+class MaintenanceThread:
+    """Syncs, checkpoints and prunes beside the work, on a connection of its own."""
+
+    def __init__(self, open_store: Callable[[], Store], clock: Clock, report: Callable[[str], None]) -> None:
+        self._open_store = open_store
+        self._clock = clock
+        self._report = report
+        self._dirty = threading.Event()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="autocron-maintenance", daemon=True)
+        self._thread.start()
+
+    def touched(self) -> None:
+        """Something was committed."""
+        if not self._dirty.is_set():
+            self._dirty.set()
+
+    def close(self) -> None:
+        """Sync once more and end."""
+        self._stopped.set()
+        self._dirty.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        store = self._open_store()
+        next_prune = self._clock.monotonic()
+        while not self._stopped.is_set():
+            dirty = self._dirty.wait(PRUNE_EVERY)
+            self._stopped.wait(SYNC_DELAY)
+            self._dirty.clear()
+            try:
+                if dirty:
+                    store.sync()
+                    store.checkpoint()
+                if self._clock.monotonic() >= next_prune:
+                    self._prune(store)
+                    next_prune = self._clock.monotonic() + PRUNE_EVERY
+            except StoreError as error:
+                self._report(f"maintenance of the database failed and is tried again: {error}")
+                self._stopped.wait(1.0)
+        store.close()
+
+    def _prune(self, store: Store) -> None:
+        while store.prune(self._clock.now(), PRUNE_BATCH) == PRUNE_BATCH and not self._stopped.is_set():
+            pass

@@ -1,0 +1,40 @@
+"""The line that tells what is on, and the hints about schedules that probably mean something else."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from autocron import crontab
+from autocron.model import Declaration
+
+
+def summary(
+    workers: int, declarations: Sequence[Declaration], next_slot: tuple[float, str] | None, now: float
+) -> tuple[str, list[str]]:
+    """Give the line about workers and schedules, and the hints."""
+    parts = [_count(workers, "worker"), _count(len(declarations), "schedule")]
+    if next_slot:
+        parts.append(f"next: {_next(declarations, next_slot, now)}")
+    timetables = ((one.name, crontab.from_stored(one.text, one.tz)) for one in declarations)
+    hints = [f"schedule {name}: {hint}" for name, timetable in timetables if (hint := timetable.hint())]
+    return ", ".join(parts), hints
+
+
+def duration(seconds: float) -> str:
+    """Give a duration as people say it: "in 4 h" without the "in"."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{round(seconds / size)} {unit}"
+    return f"{max(0, round(seconds))} s"
+
+
+def _next(declarations: Sequence[Declaration], next_slot: tuple[float, str], now: float) -> str:
+    slot, name = next_slot
+    zone = next((one.tz for one in declarations if one.name == name), "UTC")
+    moment = datetime.fromtimestamp(slot, ZoneInfo(zone))
+    form = "%H:%M" if slot - now < 86400 else "%Y-%m-%d %H:%M"
+    return f"{name} at {moment:{form}} (in {duration(slot - now)})"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,61 @@
+from autocron.node.fleet import FIRST_BACKOFF, Fleet, Plan, WorkerState
+
+
+def never(_number: int) -> bool:
+    return False
+
+
+def always(_number: int) -> bool:
+    return True
+
+
+def ready_fleet(count: int) -> Fleet:
+    fleet = Fleet()
+    fleet.wanted = count
+    for number in range(1, count + 1):
+        fleet.spawned(number)
+        fleet.ready(number)
+    return fleet
+
+
+def test_missing_workers_are_spawned():
+    fleet = Fleet()
+    fleet.wanted = 2
+    assert fleet.plan(0.0, never) == Plan(2)
+    fleet.spawned(1)
+    assert fleet.plan(0.0, never) == Plan(1)
+
+
+def test_surplus_workers_leave_when_their_jobs_are_done():
+    fleet = ready_fleet(2)
+    fleet.wanted = 1
+    assert fleet.plan(0.0, always) == Plan(0, retire=[2])
+    assert fleet.plan(0.0, always) == Plan(0)
+    assert fleet.plan(0.0, never) == Plan(0, stop=[2])
+    assert fleet.plan(0.0, never) == Plan(0)
+
+
+def test_renewing_replaces_idle_workers_and_waits_for_busy_ones():
+    fleet = ready_fleet(2)
+    fleet.renew()
+    assert fleet.plan(0.0, lambda number: number == 1) == Plan(2, retire=[1, 2], stop=[2])
+    assert fleet.members[1].state is WorkerState.RETIRING
+
+
+def test_a_worker_that_dies_before_it_is_ready_delays_the_next_one():
+    fleet = Fleet()
+    fleet.wanted = 1
+    fleet.spawned(1)
+    fleet.gone(1, 100.0)
+    assert fleet.plan(100.0, never).spawn == 0
+    assert fleet.next_look(100.0) == 100.0 + FIRST_BACKOFF
+    assert fleet.plan(100.0 + FIRST_BACKOFF, never).spawn == 1
+    fleet.spawned(2)
+    fleet.gone(2, 200.0)
+    assert fleet.next_look(200.0) == 200.0 + 2 * FIRST_BACKOFF
+
+
+def test_a_worker_that_dies_at_work_is_replaced_at_once():
+    fleet = ready_fleet(1)
+    fleet.gone(1, 100.0)
+    assert fleet.plan(100.0, never).spawn == 1
