@@ -19,7 +19,7 @@ NETWORK_FILE_SYSTEMS = {
 def identity(path: str) -> Identity | None:
     """Tell files apart even when they have the same name; None when there is none."""
     try:
-        found = os.stat(path)  # noqa: PTH116 - a Path costs more than the call
+        found = os.stat(path)
     except OSError:
         return None
     return found.st_dev, found.st_ino

@@ -10,7 +10,7 @@ from threading import Lock
 from time import monotonic, sleep
 
 from autocron.errors import StoreBusy, StoreError
-from autocron.store.files import open_private
+from autocron.store.files import identity, open_private
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.0002, 0.002
 
@@ -49,6 +49,13 @@ class Gate:
             fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
         finally:
             self._mutex().release()
+
+    def is_replaced(self) -> bool:
+        """Is the file that others find by now another one?"""
+        if self._descriptor < 0:
+            return False
+        found = os.fstat(self._descriptor)
+        return identity(self._path) != (found.st_dev, found.st_ino)
 
     def _mutex(self) -> Lock:
         pid = os.getpid()
@@ -92,4 +99,7 @@ _gates: dict[str, Gate] = {}
 
 def gate_of(database: str) -> Gate:
     """Give the gate of a database: one for each path, as a process must have one descriptor of its file only."""
-    return _gates.setdefault(database, Gate(database))
+    gate = _gates.setdefault(database, Gate(database))
+    if gate.is_replaced():
+        gate = _gates[database] = Gate(database)
+    return gate

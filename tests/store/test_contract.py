@@ -1,0 +1,284 @@
+"""What the store promises, asked of a real database file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from autocron.model import (
+    Claim,
+    Counts,
+    Declaration,
+    Finished,
+    NewJob,
+    PastAttempt,
+    Requeued,
+    Settings,
+    State,
+    StoredSchedule,
+)
+from autocron.store.sqlite import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from autocron.store.base import Store
+
+NIGHTLY = Declaration("nightly", "app.report", "app", "0 3 * * *", "UTC")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = open_store(tmp_path / "jobs.db")
+    yield opened
+    opened.close()
+
+
+def job(uuid: str, run_at: float = 10.0, task: str = "app.work") -> NewJob:
+    return NewJob(uuid, task, '{"a":1}', run_at, created_at=5.0)
+
+
+def finish(claim: Claim, state: State = State.SUCCEEDED, expires_at: float = 100.0) -> Finished:
+    return Finished(claim.uuid, claim.attempt, state, "1", "", "", 20.0, 21.0, expires_at)
+
+
+def requeue(claim: Claim, run_at: float | None = None, held: str | None = None, past: str | None = None) -> Requeued:
+    return Requeued(claim.uuid, claim.attempt, run_at, held, claim.crashes + 1, claim.losses, past)
+
+
+def claim_one(store: Store, uuid: str = "a") -> Claim:
+    store.insert(job(uuid))
+    (claim,) = store.exchange([], 1, 20.0).claims
+    return claim
+
+
+# Jobs
+
+
+def test_a_call_is_kept_as_it_was(store: Store) -> None:
+    assert store.insert(job("a"))
+    kept = store.get("a", 20.0)
+    assert kept
+    assert (kept.uuid, kept.task, kept.state, kept.held, kept.attempt) == ("a", "app.work", State.QUEUED, None, 0)
+    assert (kept.created_at, kept.run_at, kept.started_at, kept.finished_at) == (5.0, 10.0, None, None)
+    assert (kept.result, kept.error_message, kept.traceback, kept.past_attempts) == (None, "", "", [])
+
+
+def test_an_unknown_job_is_none(store: Store) -> None:
+    assert store.get("a", 0.0) is None
+
+
+def test_while_the_lock_is_on_nothing_is_stored(store: Store) -> None:
+    store.set({"locked": True})
+    assert not store.insert(job("a"))
+    store.set({"locked": False})
+    assert store.insert(job("b"))
+    assert store.get("a", 20.0) is None
+
+
+def test_due_jobs_are_claimed_in_the_order_in_which_they_became_due(store: Store) -> None:
+    for uuid, run_at in [("late", 19.0), ("early", 1.0), ("later", 19.0), ("future", 21.0)]:
+        store.insert(job(uuid, run_at))
+    first = store.exchange([], 2, 20.0)
+    assert [claim.uuid for claim in first.claims] == ["early", "late"]
+    assert first.next_due == 20.0  # there may be more
+    second = store.exchange([], 2, 20.0)
+    assert [claim.uuid for claim in second.claims] == ["later"]
+    assert second.next_due == 21.0
+    assert second.claims == [Claim("later", 1, "app.work", '{"a":1}', 0, 0, 20.0)]
+
+
+def test_without_capacity_nothing_is_claimed_but_the_next_time_is_known(store: Store) -> None:
+    store.insert(job("a", 30.0))
+    assert store.exchange([], 0, 20.0) == (store.exchange([], 0, 20.0))
+    assert store.exchange([], 0, 20.0).next_due == 30.0
+    assert not store.exchange([], 0, 40.0).claims
+
+
+def test_an_empty_store_has_no_next_time(store: Store) -> None:
+    assert store.exchange([], 3, 20.0).next_due is None
+
+
+def test_an_end_is_stored_once(store: Store) -> None:
+    claim = claim_one(store)
+    assert store.exchange([finish(claim)], 0, 21.0).refused == []
+    assert store.exchange([finish(claim, State.FAILED)], 0, 22.0).refused == ["a"]
+    kept = store.get("a", 30.0)
+    assert kept
+    assert (kept.state, kept.result, kept.started_at, kept.finished_at) == (State.SUCCEEDED, "1", 20.0, 21.0)
+
+
+def test_what_a_former_holder_says_is_refused(store: Store) -> None:
+    former = claim_one(store)
+    store.exchange([requeue(former, run_at=20.0)], 0, 20.0)
+    (current,) = store.exchange([], 1, 20.0).claims
+    assert (current.attempt, current.crashes) == (2, 1)
+    assert store.exchange([finish(former)], 0, 21.0).refused == ["a"]
+    assert store.exchange([requeue(former)], 0, 21.0).refused == ["a"]
+    assert store.exchange([finish(current)], 0, 21.0).refused == []
+
+
+def test_ends_and_claims_are_one_exchange(store: Store) -> None:
+    claims = [claim_one(store, uuid) for uuid in "cab"]
+    store.insert(job("next"))
+    exchange = store.exchange([finish(claims[0]), requeue(claims[1], run_at=90.0), finish(claims[2])], 5, 20.0)
+    assert exchange.refused == []
+    assert [claim.uuid for claim in exchange.claims] == ["next"]
+    assert exchange.next_due == 90.0
+
+
+def test_a_parked_job_waits_until_its_task_is_known(store: Store) -> None:
+    claim = claim_one(store)
+    store.exchange([requeue(claim, held="unknown task")], 0, 20.0)
+    assert store.exchange([], 5, 20.0).claims == []
+    assert store.counts(20.0).held == 1
+    assert store.find("queued", 5, 20.0) == []
+    store.declare([], ["app"], [], ["app.other"], 20.0)
+    assert store.exchange([], 5, 20.0).claims == []
+    store.declare([], ["app"], [], ["app.other", "app.work"], 20.0)
+    (again,) = store.exchange([], 5, 20.0).claims
+    assert (again.uuid, again.attempt) == ("a", 2)
+
+
+def test_past_attempts_are_kept_in_their_order(store: Store) -> None:
+    pasts = [PastAttempt(1.0, 2.0, "failed", "nöt 'yet'\0", "tb"), PastAttempt(3.0, 4.0, "crashed", "", "")]
+    store.insert(job("a"))
+    for past in pasts:
+        (claim,) = store.exchange([], 1, 20.0).claims
+        store.exchange([requeue(claim, past=msgspec.json.encode(past).decode())], 0, 20.0)
+    (claim,) = store.exchange([], 1, 20.0).claims
+    store.exchange([requeue(claim)], 0, 20.0)
+    kept = store.get("a", 20.0)
+    assert kept
+    assert kept.past_attempts == pasts
+    assert (kept.run_at, kept.started_at) == (10.0, None)
+
+
+def test_claims_of_a_node_that_is_no_more_are_found(store: Store) -> None:
+    claims = [claim_one(store, uuid) for uuid in "ab"]
+    assert store.running(5) == claims
+    assert len(store.running(1)) == 1
+
+
+def test_found_jobs_are_in_the_order_that_matters(store: Store) -> None:
+    failed = [claim_one(store, uuid) for uuid in ("f1", "f2")]
+    ends = [msgspec.structs.replace(finish(c, State.FAILED), finished_at=float(n)) for n, c in enumerate(failed)]
+    store.exchange(ends, 0, 20.0)
+    claim_one(store, "r1")
+    store.insert(job("r2"))
+    store.exchange([], 1, 19.0)
+    for uuid, run_at in [("q2", 60.0), ("q1", 50.0)]:
+        store.insert(job(uuid, run_at))
+    assert [found.uuid for found in store.find("running", 5, 20.0)] == ["r2", "r1"]
+    assert [found.uuid for found in store.find("queued", 5, 20.0)] == ["q1", "q2"]
+    assert [found.uuid for found in store.find("queued", 1, 20.0)] == ["q1"]
+    assert [found.uuid for found in store.find("failed", 5, 20.0)] == ["f2", "f1"]
+    assert store.find("failed", 5, 100.0) == []
+
+
+def test_which_jobs_have_come_to_their_end(store: Store) -> None:
+    done = claim_one(store, "done")
+    claim_one(store, "running")
+    store.exchange([finish(done)], 0, 20.0)
+    store.insert(job("queued"))
+    assert store.final_among(["done", "running", "queued", "unknown"]) == {"done", "unknown"}
+    assert store.final_among([]) == set()
+
+
+def test_jobs_are_counted_by_state(store: Store) -> None:
+    parked = claim_one(store, "parked")
+    store.exchange([requeue(parked, held="why")], 0, 20.0)
+    claim_one(store, "running")
+    store.insert(job("now"))
+    store.insert(job("later", 30.0))
+    assert store.counts(20.0) == Counts({State.QUEUED: 3, State.RUNNING: 1}, scheduled=1, held=1)
+
+
+def test_expired_jobs_are_gone_even_before_they_are_deleted(store: Store) -> None:
+    claims = [claim_one(store, uuid) for uuid in "abc"]
+    store.exchange([finish(claim, expires_at=30.0 + n) for n, claim in enumerate(claims)], 0, 20.0)
+    assert store.get("a", 29.0)
+    assert store.get("a", 30.0) is None
+    assert store.prune(29.0, 5) == 0
+    assert store.prune(31.0, 1) == 1
+    assert store.prune(31.0, 5) == 1
+    assert store.counts(0.0).by_state == {State.SUCCEEDED: 1}
+
+
+# Settings
+
+
+def test_settings_have_defaults_and_stay(store: Store) -> None:
+    assert store.settings() == Settings()
+    store.set({"workers": 3, "grace": 1.5})
+    store.set({"workers": 4, "locked": True, "of a later version": {"x": 1}})
+    assert store.settings() == Settings(workers=4, grace=1.5, locked=True)
+    store.reset_settings()
+    assert store.settings() == Settings(locked=True)
+
+
+# Schedules
+
+
+def test_declared_schedules_start_now(store: Store) -> None:
+    store.declare([NIGHTLY], ["app"], [], ["app.report"], 50.0)
+    assert store.schedules() == [StoredSchedule(NIGHTLY, 50.0)]
+    assert store.modules() == ["app"]
+
+
+def test_an_unchanged_schedule_goes_on_and_a_changed_one_starts_anew(store: Store) -> None:
+    store.declare([NIGHTLY], ["app"], [], [], 50.0)
+    store.declare([NIGHTLY], ["app"], [], [], 60.0)
+    assert store.schedules()[0].cursor == 50.0
+    moved = msgspec.structs.replace(NIGHTLY, task="app.other", missed="all", overlap="allow")
+    store.declare([moved], ["app"], [], [], 70.0)
+    assert store.schedules() == [StoredSchedule(moved, 50.0)]
+    for n, changed in enumerate([{"text": "0 4 * * *"}, {"tz": "Europe/Vienna"}]):
+        moved = msgspec.structs.replace(moved, **changed)
+        store.declare([moved], ["app"], [], [], 80.0 + n)
+        assert store.schedules() == [StoredSchedule(moved, 80.0 + n)]
+
+
+def test_schedules_lapse_with_the_code_and_keep_their_cursor(store: Store) -> None:
+    other = msgspec.structs.replace(NIGHTLY, name="other", module="lib")
+    store.declare([NIGHTLY, other], ["app", "lib"], [], [], 50.0)
+    store.declare([], ["app"], [], [], 60.0)  # lib was not looked at
+    assert [found.declaration.name for found in store.schedules()] == ["other"]
+    assert store.fire("nightly", 70.0, [(70.0, job("a"))], alone=False) is None
+    store.declare([], [], ["lib"], [], 60.0)
+    assert store.schedules() == []
+    assert store.modules() == ["app"]
+    store.declare([NIGHTLY], ["app"], [], [], 90.0)
+    assert store.schedules() == [StoredSchedule(NIGHTLY, 50.0)]
+
+
+def test_a_slot_fires_once(store: Store) -> None:
+    store.declare([NIGHTLY], ["app"], [], [], 50.0)
+    assert store.fire("nightly", 60.0, [(55.0, job("a")), (60.0, job("b"))], alone=False) is True
+    assert store.fire("nightly", 60.0, [(60.0, job("c"))], alone=False) is None
+    assert store.fire("nightly", 55.0, [(55.0, job("d"))], alone=False) is None
+    assert store.fire("unknown", 60.0, [], alone=False) is None
+    assert [found.uuid for found in store.find("queued", 9, 99.0)] == ["a", "b"]
+    assert store.schedules()[0].cursor == 60.0
+
+
+def test_after_a_lapse_and_a_change_a_slot_still_has_one_job(store: Store) -> None:
+    store.declare([NIGHTLY], ["app"], [], [], 50.0)
+    store.fire("nightly", 60.0, [(60.0, job("a"))], alone=False)
+    store.declare([msgspec.structs.replace(NIGHTLY, text="every 10")], ["app"], [], [], 55.0)
+    assert store.fire("nightly", 60.0, [(60.0, job("b"))], alone=False) is True
+    assert [found.uuid for found in store.find("queued", 9, 99.0)] == ["a"]
+
+
+def test_a_run_alone_is_skipped_while_another_is_unfinished(store: Store) -> None:
+    store.declare([NIGHTLY], ["app"], [], [], 50.0)
+    assert store.fire("nightly", 60.0, [(60.0, job("a"))], alone=True) is True
+    assert store.fire("nightly", 70.0, [(70.0, job("b"))], alone=True) is False
+    assert store.schedules()[0].cursor == 70.0  # skipped, not postponed
+    (claim,) = store.exchange([], 5, 80.0).claims
+    assert store.fire("nightly", 80.0, [(80.0, job("c"))], alone=True) is False
+    store.exchange([finish(claim)], 0, 80.0)
+    assert store.fire("nightly", 90.0, [(90.0, job("d"))], alone=True) is True
