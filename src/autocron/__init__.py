@@ -1,1 +1,40 @@
-"""Background tasks for Python web applications."""
+"""Background tasks for Python web applications: two decorators, one call, no broker."""
+
+from autocron.app import get_result, lifespan, start, stop
+from autocron.codec import register_type
+from autocron.errors import (
+    AutocronError,
+    ConfigError,
+    ResultNotFound,
+    ResultTimeout,
+    StoreError,
+    TaskCancelled,
+    TaskFailed,
+)
+from autocron.model import Attempt, State
+from autocron.result import TaskResult
+from autocron.task import AsyncTask, Task, cron, delay
+
+__version__ = "2.0.0"
+
+__all__ = [
+    "AsyncTask",
+    "Attempt",
+    "AutocronError",
+    "ConfigError",
+    "ResultNotFound",
+    "ResultTimeout",
+    "State",
+    "StoreError",
+    "Task",
+    "TaskCancelled",
+    "TaskFailed",
+    "TaskResult",
+    "cron",
+    "delay",
+    "get_result",
+    "lifespan",
+    "register_type",
+    "start",
+    "stop",
+]

@@ -1,21 +1,17 @@
 """Where a database and the files beside it are, and the locks on them."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import socket
 import struct
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from autocron.errors import ConfigError
 from autocron.store.files import open_private
 
-if TYPE_CHECKING:
-    Database = str | os.PathLike[str]
+Database = str | os.PathLike[str]
 
 NODE_BYTE = 0  # held by the node as long as it lives
 SPAWN_BYTE = 1  # held by an application while it starts a node
@@ -120,7 +116,7 @@ def beside(database: Path, ending: str) -> Path:
 
 
 @contextlib.contextmanager
-def socket_address(database: Path) -> Iterator[str]:
+def socket_address(database: Path) -> Generator[str]:
     """Give the address of the node's socket, also when its path is longer than addresses may be."""
     path = socket_path(database)
     if len(os.fsencode(path)) <= _LONGEST_ADDRESS:

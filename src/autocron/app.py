@@ -1,0 +1,405 @@
+"""The application's side: start, stop, and what becomes of a call."""
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
+
+import msgspec
+
+from autocron import codec, inline, wire
+from autocron.clock import Clock, SystemClock
+from autocron.errors import ConfigError
+from autocron.link import Link
+from autocron.log import logger
+from autocron.model import Durability, NewJob, StoredJob
+from autocron.model import Settings as StoredSettings
+from autocron.names import new_uuid
+from autocron.program import SERVER_COMMANDS, describe, management_command
+from autocron.result import Seconds, TaskResult, find_result, to_seconds
+from autocron.store.paths import Database, resolve_database
+from autocron.task import AnyTask, Registry, calling_module, registry
+
+if TYPE_CHECKING:
+    from autocron.store.base import Store
+
+T = TypeVar("T")
+INLINE_KEPT = 1000  # results of calls that ran here
+STOP_EXTRA = 3.0  # seconds beside the grace: the node asks, kills, and says good-bye
+CALL_THREADS = 8
+
+
+class Settings(TypedDict, total=False):
+    """Settings that are stored in the database: the last one who gives them decides."""
+
+    grace: Seconds  # running jobs may finish for so long at a stop (5)
+    linger: Seconds  # the node stays so long after its last application (2)
+    result_ttl: Seconds  # results of jobs that succeeded or were cancelled are kept for so long (1800)
+    failed_ttl: Seconds  # results of failed jobs (7 days)
+    max_payload: int  # bytes of arguments or result (1 MiB)
+
+
+@dataclass
+class _Active:
+    """A database in use by this process."""
+
+    path: Path
+    durability: Durability
+    link: Link | None = None
+    grace: float = StoredSettings().grace
+    _store: "Store | None" = None
+    _max_payload: int | None = None
+    opening: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def store(self) -> "Store":
+        if self._store is None:
+            from autocron.store.sqlite import open_store  # loading SQLite is left to those who need it
+
+            with self.opening:
+                self._store = self._store or open_store(self.path, durability=self.durability)
+        return self._store
+
+    @store.setter
+    def store(self, store: "Store") -> None:
+        self._store = store
+
+    @property
+    def max_payload(self) -> int:
+        """The size to which arguments are kept, in bytes."""
+        if self._max_payload is None:
+            self._max_payload = self.store.settings().max_payload
+        return self._max_payload
+
+    @max_payload.setter
+    def max_payload(self, size: int) -> None:
+        self._max_payload = size
+
+
+class App:
+    """This process, as far as autocron is concerned."""
+
+    def __init__(self, registry: Registry, clock: Clock) -> None:
+        self._registry = registry
+        self._clock = clock
+        self._active: _Active | None = None
+        self._is_worker = False
+        self._is_inline = False  # told to run calls here: no warning is due
+        self._started_in: set[str] = set()
+        self._inline_results: OrderedDict[str, StoredJob] = OrderedDict()
+        self._declared: wire.Program | None = None
+        self._renew()
+        registry.caller = self
+        registry.on_change = self._declare
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forked)
+
+    def _renew(self) -> None:
+        """Make what must not be shared with a parent process."""
+        self._pid = os.getpid()
+        self._starting = threading.RLock()
+        self._threads = ThreadPoolExecutor(CALL_THREADS, "autocron-call")
+
+    def _forked(self) -> None:
+        self._renew()
+        active = self._active
+        if active is not None:
+            active.opening = threading.Lock()
+            if active.link is not None:
+                active.link.forget()
+                active.link = self._new_link(active)
+
+    def _check_process(self) -> None:
+        if self._pid != os.getpid():  # forked where no hooks ran
+            self._forked()
+
+    # Starting and stopping
+
+    def start(
+        self,
+        database: Database | None,
+        workers: int | None,
+        durability: Durability,
+        settings: Settings,
+        module: str | None,
+    ) -> bool:
+        """Begin background work; see start()."""
+        self._check_process()
+        if self._is_worker:
+            return False
+        wanted = _checked(workers, durability, settings)
+        path = resolve_database(database)
+        if module:
+            self._started_in.add(module)
+        with self._starting:
+            active = self._activate(path, durability)
+            command = management_command()
+            self._is_inline = command == "test"
+            if command is not None and command not in SERVER_COMMANDS:
+                self._active = None if self._is_inline else active
+                return False
+            self._active = active
+            self._store_settings(active, wanted)
+            if workers == 0:
+                return False
+            active.link = active.link or self._new_link(active)
+            return active.link.open()
+
+    def _activate(self, path: Path, durability: Durability) -> _Active:
+        known = self._active
+        if known is None:
+            return _Active(path, durability)
+        if known.path != path:
+            raise ConfigError(
+                f"this process works with {known.path} already; call autocron.stop() before you start with {path}"
+            )
+        if known.durability != durability:
+            return _Active(path, durability, known.link)
+        return known
+
+    def _store_settings(self, active: _Active, wanted: dict[str, Any]) -> None:
+        stored = msgspec.structs.asdict(active.store.settings())
+        changed = {name: value for name, value in wanted.items() if stored[name] != value}
+        if changed:
+            active.store.set(changed)
+            stored |= changed
+            logger.debug("stored in %s: %s", active.path, changed)
+        active.max_payload, active.grace = stored["max_payload"], stored["grace"]
+        # A server may fork now; each process opens the database when it needs it.
+        active.store.close()
+
+    def _new_link(self, active: _Active) -> Link:
+        def hello() -> wire.Hello:
+            self._declared = describe(self._registry, self._started_in)
+            return wire.Hello(self._declared, os.getpid(), version())
+
+        return Link(active.path, hello, lambda: active.store.settings().locked)
+
+    def _declare(self) -> None:
+        """Tell the node when what is declared now needs other modules than before."""
+        link = self._active.link if self._active else None
+        if link is None or not link.is_up or self._declared is None:
+            return
+        program = describe(self._registry, self._started_in)
+        if (program.modules, program.main) != (self._declared.modules, self._declared.main):
+            self._declared = program
+            link.declare(program)
+
+    def stop(self) -> None:
+        """End background work; see stop()."""
+        self._check_process()
+        if self._is_worker:
+            return
+        with self._starting:
+            active, self._active = self._active, None
+            self._is_inline = True
+            if active is None:
+                return
+            try:
+                if active.link is not None:
+                    active.link.leave(active.grace + STOP_EXTRA)
+            finally:
+                active.store.close()
+
+    def become_worker(self, store: "Store", max_payload: int) -> None:
+        """Let calls made here be stored in this store; start() does nothing any more."""
+        self._is_worker = True
+        self._active = _Active(Path(), "normal")
+        self._active.store, self._active.max_payload = store, max_payload
+
+    # Calls
+
+    def enqueue(self, task: AnyTask, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TaskResult[Any]:
+        """Store a call, or run it here when no work is done in the background."""
+        self._check_process()
+        now = self._clock.now()
+        job = NewJob(new_uuid(), task.name, codec.encode_call(args, kwargs), task.when.due(now), now)
+        active = self._active
+        if active is not None:
+            _check_size(job, active.max_payload)
+            if active.store.insert(job):
+                if active.link is not None:
+                    active.link.wake()
+                return TaskResult(job.uuid, self, job.task)
+        elif not self._is_inline:
+            self._is_inline = True
+            logger.warning(
+                "%s runs at once, in its caller: autocron.start(...) has not been called in this process", task.name
+            )
+        return self._run_here(job, task)
+
+    def aenqueue(self, task: AnyTask, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[TaskResult[Any]]:
+        """Do the same in a thread."""
+        return self.in_thread(lambda: self.enqueue(task, args, kwargs))
+
+    def _run_here(self, job: NewJob, task: AnyTask) -> TaskResult[Any]:
+        done = inline.run(job, task.function, self._clock)
+        self._inline_results[job.uuid] = done
+        while len(self._inline_results) > INLINE_KEPT:
+            with contextlib.suppress(KeyError):
+                self._inline_results.popitem(last=False)
+        return TaskResult(job.uuid, self, job.task, done)
+
+    # Results
+
+    def get(self, uuid: str) -> StoredJob | None:
+        """Read a job."""
+        self._check_process()
+        here = self._inline_results.get(uuid)
+        active = self._active
+        return here if here or active is None else active.store.get(uuid, self._clock.now())
+
+    @contextlib.contextmanager
+    def watch(self, uuid: str, wake: Callable[[], None]) -> Generator[None]:
+        """Call `wake` when the job may have come to its end."""
+        self._check_process()
+        link = self._active.link if self._active else None
+        with link.watch(uuid, wake) if link else contextlib.nullcontext():
+            yield
+
+    def patience(self) -> float:
+        """Give the seconds between looks at a job that is waited for."""
+        link = self._active.link if self._active else None
+        return 1.0 if link and link.is_up else 0.1
+
+    def in_thread(self, function: Callable[[], T]) -> Awaitable[T]:
+        """Run it in a thread of our own."""
+        self._check_process()
+        return asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, function)
+
+
+def _check_size(job: NewJob, limit: int) -> None:
+    size = len(job.arguments.encode())
+    if size > limit:
+        raise ValueError(
+            f"the arguments of {job.task} take {size:,} bytes; {limit:,} are stored at most. Pass the path or the key"
+            " of the data instead, or raise max_payload"
+        )
+
+
+def _checked(workers: int | None, durability: str, settings: Settings) -> dict[str, Any]:
+    """Give the settings to store; refuse what can't be meant."""
+    if not hasattr(os, "fork"):
+        raise ConfigError("autocron needs POSIX processes and sockets: start() does not work on Windows, WSL is fine")
+    if durability not in ("normal", "full"):
+        raise ConfigError(f'durability: {durability!r} is neither "normal" nor "full"')
+    unknown = sorted(settings.keys() - Settings.__annotations__.keys())
+    if unknown:
+        raise ConfigError(f"there is no setting {unknown[0]!r}; there are {', '.join(Settings.__annotations__)}")
+    wanted: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name == "max_payload":
+            wanted[name] = _whole_number(value, name, 1)
+        else:
+            wanted[name] = to_seconds(value, name)  # type: ignore[arg-type]
+    if workers is not None and _whole_number(workers, "workers", 0):
+        wanted["workers"] = workers
+    return wanted
+
+
+def _whole_number(value: object, name: str, lowest: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+        raise ConfigError(f"{name}: {value!r} is not a whole number from {lowest} on")
+    return value
+
+
+def version() -> str:
+    """Give the version of this package."""
+    return metadata.version("autocron")
+
+
+_app = App(registry, SystemClock())
+
+
+def start(
+    database: Database | None = None,
+    workers: int | None = None,
+    *,
+    durability: Durability = "normal",
+    **settings: Unpack[Settings],
+) -> bool:
+    """Begin background work: worker processes start and stop with the application.
+
+    It may be called any number of times, by any number of processes.
+
+    Args:
+        database: a name (in ``~/.autocron``, or $AUTOCRON_HOME), or an absolute path; None: $AUTOCRON_DATABASE.
+        workers: how many processes work; stored. None takes the stored number, 1 at first. With 0 this process only
+            stores calls, for others to run them.
+        durability: "full" waits for the disk before a call returns; "normal" may lose the last calls at a power cut.
+        settings: see Settings; stored.
+
+    Returns:
+        True if background work is on; False if calls are only stored, or the autocron lock is on.
+
+    Raises:
+        ConfigError: the name or a setting can't be meant, or this process works with another database.
+        StoreError: the database can't be used.
+    """
+    return _app.start(database, workers, durability, settings, calling_module())
+
+
+def stop() -> None:
+    """End background work in this process; calls then run at once, in their caller.
+
+    Running jobs may finish for the time of grace when this was the last application; queued ones stay.
+    """
+    _app.stop()
+
+
+def get_result(uuid: str) -> TaskResult[Any]:
+    """Give the result of a job, by the uuid of its TaskResult.
+
+    Raises:
+        ResultNotFound: it is unknown or has expired.
+        StoreError: the database can't be read.
+    """
+    return find_result(uuid, _app)
+
+
+def become_worker(store: "Store", max_payload: int) -> None:
+    """Make this process one whose calls are stored and whose start() does nothing."""
+    _app.become_worker(store, max_payload)
+
+
+def lifespan(
+    database: Database | None = None,
+    workers: int | None = None,
+    *,
+    durability: Durability = "normal",
+    wrap: Callable[[Any], AbstractAsyncContextManager[Any]] | None = None,
+    **settings: Unpack[Settings],
+) -> Callable[[Any], AbstractAsyncContextManager[Any]]:
+    """Give a lifespan for Starlette or FastAPI: it starts with the application and stops with it.
+
+    Args:
+        database: this and the others as for start().
+        workers: how many processes work.
+        durability: "full" or "normal".
+        wrap: the application's own lifespan, which runs inside of this one.
+        settings: see Settings.
+    """
+    module = calling_module()
+
+    @contextlib.asynccontextmanager
+    async def run(app: Any) -> AsyncGenerator[Any]:
+        await asyncio.to_thread(_app.start, database, workers, durability, settings, module)
+        try:
+            if wrap is None:
+                yield None
+            else:
+                async with wrap(app) as state:
+                    yield state
+        finally:
+            await asyncio.to_thread(_app.stop)
+
+    return run

@@ -1,0 +1,99 @@
+"""Running a call here and now, where no worker does it: the same values and errors, in a result that is ready."""
+
+import asyncio
+import inspect
+import threading
+import traceback
+from collections.abc import Callable
+from contextvars import copy_context
+from typing import Any
+
+from autocron import codec
+from autocron.clock import Clock
+from autocron.model import NewJob, State, StoredJob
+
+
+def run(job: NewJob, function: Callable[..., Any], clock: Clock) -> StoredJob:
+    """Run the call as a worker would; whatever the function raises ends up in the result."""
+    started_at = clock.now()
+    state, result, error_message, trace = _outcome(job, function)
+    return StoredJob(
+        job.uuid,
+        job.task,
+        state,
+        None,
+        1,
+        job.created_at,
+        job.run_at,
+        started_at,
+        clock.now(),
+        result,
+        error_message,
+        trace,
+        [],
+    )
+
+
+def _outcome(job: NewJob, function: Callable[..., Any]) -> tuple[State, str | None, str, str]:
+    try:
+        # What was stored, so that a value that changes on the way does so here too.
+        args, kwargs = codec.decode_call(job.arguments)
+        value = _call(function, args, kwargs)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        return State.FAILED, None, _message(error), _trace(error)
+    try:
+        return State.SUCCEEDED, codec.encode(value, "the result"), "", ""
+    except TypeError as error:
+        return State.SUCCEEDED, None, f"the result was not kept: {error}", ""
+
+
+def _call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if not inspect.iscoroutinefunction(function):
+        return function(*args, **kwargs)
+    if _no_loop_runs():
+        return asyncio.run(function(*args, **kwargs))
+    return _in_thread(lambda: asyncio.run(function(*args, **kwargs)))
+
+
+def _no_loop_runs() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return True
+    return False
+
+
+def _in_thread(function: Callable[[], Any]) -> Any:
+    """Run it in a thread of its own and wait; asyncio allows one event loop per thread."""
+    context = copy_context()
+    outcome: list[Any] = []
+
+    def run() -> None:
+        try:
+            outcome.append((context.run(function), None))
+        except BaseException as error:
+            outcome.append((None, error))
+
+    thread = threading.Thread(target=run, name="autocron-inline")
+    thread.start()
+    thread.join()
+    value, error = outcome[0]
+    if error is not None:
+        raise error
+    return value
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return type(error).__name__
+
+
+def _trace(error: BaseException) -> str:
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_globals.get("__name__") == __name__:
+        frames = frames.tb_next
+    return "".join(traceback.format_exception(type(error), error, frames))

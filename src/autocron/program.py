@@ -1,0 +1,103 @@
+"""What this application is, as far as a worker needs to know it."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from autocron.names import main_name, real_module_name
+from autocron.task import Registry
+from autocron.wire import MainModule, Program
+
+# What reloaders and servers tell their own children; a worker is none of these.
+_FOREIGN = frozenset(
+    {
+        "RUN_MAIN",
+        "WERKZEUG_RUN_MAIN",
+        "WERKZEUG_SERVER_FD",
+        "BOTTLE_CHILD",
+        "BOTTLE_LOCKFILE",
+        "SERVER_SOFTWARE",
+        "LISTEN_FDS",
+        "LISTEN_PID",
+        "LISTEN_FDNAMES",
+        "NOTIFY_SOCKET",
+        "WATCHDOG_PID",
+        "WATCHDOG_USEC",
+        "UWSGI_RELOADS",
+        "UWSGI_ORIGINAL_PROC_NAME",
+        "HUPPER_PARENT",
+    }
+)
+_FOREIGN_PREFIXES = ("GUNICORN_",)
+
+
+def describe(registry: Registry, started_in: set[str]) -> Program:
+    """Say what a worker needs to import this application's code.
+
+    Args:
+        registry: what is declared so far.
+        started_in: the modules that have called start().
+    """
+    modules = dict.fromkeys([*registry.modules(), *sorted(started_in)])
+    main = _main_module() if registry.has_main else None
+    return Program(
+        python=interpreter(),
+        cwd=os.getcwd(),  # noqa: PTH109 - it may be deleted
+        sys_path=[os.path.abspath(entry) for entry in sys.path],  # noqa: PTH100 - links stay links
+        modules=[name for name in modules if name != "__main__" and (main is None or name != main.name)],
+        main=main,
+        django_settings=_django_settings(),
+        environ=own_environ(),
+    )
+
+
+def interpreter() -> str:
+    """Give the path of the Python that runs this application, also where a server has it built in."""
+    chosen = os.environ.get("AUTOCRON_PYTHON")
+    if chosen:
+        return chosen
+    beside = Path(sys.prefix, "bin", "python")
+    return str(beside) if os.access(beside, os.X_OK) else sys.executable
+
+
+def own_environ() -> dict[str, str]:
+    """Give the environment without what reloaders and servers have put there for themselves."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _FOREIGN and not name.startswith(_FOREIGN_PREFIXES)
+    }
+
+
+def _main_module() -> MainModule | None:
+    main = sys.modules.get("__main__")
+    name = main_name()
+    file = getattr(main, "__file__", None)
+    if main is None or name is None or file is None:
+        return None
+    is_spec = getattr(main, "__spec__", None) is not None
+    return MainModule(real_module_name("__main__"), os.path.abspath(file), is_spec, list(sys.argv))  # noqa: PTH100
+
+
+def _django_settings() -> str | None:
+    """Give the settings module of a Django that is in use, not of one that is merely installed."""
+    settings: Any = getattr(sys.modules.get("django.conf"), "settings", None)
+    if settings is None or not settings.configured:
+        return None
+    return os.environ.get("DJANGO_SETTINGS_MODULE")
+
+
+SERVER_COMMANDS = frozenset({"runserver", "runserver_plus", "testserver", "daphne", "runworker"})
+
+
+def management_command() -> str | None:
+    """Give the name of the Django management command that this process runs, if it does."""
+    if "django.core.management" not in sys.modules or len(sys.argv) < 2:
+        return None
+    program = Path(sys.argv[0])
+    is_django = program.name in {"manage.py", "django-admin", "django-admin.py"} or program.parts[-2:] == (
+        "django",
+        "__main__.py",
+    )
+    return sys.argv[1] if is_django else None

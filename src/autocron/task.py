@@ -1,0 +1,415 @@
+"""The decorators, and the registry of what they have seen."""
+
+import functools
+import inspect
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+from types import FunctionType
+from typing import Any, Generic, Literal, ParamSpec, Protocol, Self, TypedDict, TypeVar, Unpack, cast, overload
+
+from autocron import crontab
+from autocron.clock import to_timestamp
+from autocron.errors import ConfigError
+from autocron.model import Declaration, Missed, Overlap
+from autocron.names import main_name, real_module_name
+from autocron.result import Seconds, TaskResult, current_job
+
+__all__ = ["AsyncTask", "Registry", "Task", "cron", "current_job", "delay", "registry"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
+Field = crontab.Numbers
+
+
+class CallOptions(TypedDict, total=False):
+    """When a call is to run: a delay from the call on, or a moment."""
+
+    weeks: float
+    days: float
+    hours: float
+    minutes: float
+    seconds: float
+    schedule: datetime  # naive: local time; in the past: now
+
+
+class Caller(Protocol):
+    """What becomes of a call."""
+
+    def enqueue(self, task: "AnyTask", args: tuple[Any, ...], kwargs: dict[str, Any]) -> TaskResult[Any]:
+        """Store the call, or run it."""
+        ...
+
+    def aenqueue(self, task: "AnyTask", args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[TaskResult[Any]]:
+        """Do the same without blocking the event loop."""
+        ...
+
+
+@dataclass(frozen=True)
+class When:
+    """When a call is to run."""
+
+    delay: float = 0.0
+    moment: float | None = None
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        weeks: float = 0,
+        days: float = 0,
+        hours: float = 0,
+        minutes: float = 0,
+        seconds: float = 0,
+        schedule: datetime | None = None,
+    ) -> Self:
+        """Make it of what a developer wrote.
+
+        Raises:
+            ConfigError: this is no time, or it is two.
+        """
+        delays = (weeks, days, hours, minutes, seconds)
+        if schedule is not None:
+            if any(delays):
+                raise ConfigError("give either a delay, such as minutes=5, or schedule=; not both")
+            if not isinstance(schedule, datetime):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise ConfigError(f"schedule: {schedule!r} is not a datetime")
+            return cls(moment=to_timestamp(schedule))
+        try:
+            delay = timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds).total_seconds()
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ConfigError(f"this is not a delay: {error}") from error
+        return cls(delay=delay)
+
+    def due(self, now: float) -> float:
+        """Give the time at which a call made now is due."""
+        return max(now, now + self.delay if self.moment is None else self.moment)
+
+
+class _Task(Generic[P, R]):
+    """A function whose calls run in the background."""
+
+    def __init__(self, function: Callable[..., Any], name: str, when: When, registry: "Registry") -> None:
+        functools.update_wrapper(self, function)
+        self.name = name
+        self.function = function
+        self.when = when
+        self._registry = registry
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> TaskResult[R]:
+        """Store the call; a worker runs it.
+
+        Raises:
+            TypeError: an argument can't be stored, or the arguments do not fit the function.
+            ValueError: the arguments are too large.
+            StoreError: the database can't be written.
+        """
+        return self._registry.caller.enqueue(self, args, kwargs)
+
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskResult[R]:
+        """Do what a call does, without ever blocking the event loop."""
+        return await self._registry.caller.aenqueue(self, args, kwargs)
+
+    def options(self, **options: Unpack[CallOptions]) -> Self:
+        """Give the same task with another time; it replaces all times given before."""
+        when = When.of(**options) if options else self.when
+        return type(self)(self.function, self.name, when, self._registry)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
+
+
+class Task(_Task[P, R]):
+    """A function whose calls run in the background."""
+
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function here and now."""
+        return cast("R", self.function(*args, **kwargs))
+
+
+class AsyncTask(_Task[P, R]):
+    """An async function whose calls run in the background."""
+
+    async def call(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function here and now."""
+        return cast("R", await self.function(*args, **kwargs))
+
+
+AnyTask = _Task[..., Any]
+
+
+class Registry:
+    """All tasks and schedules of this process.
+
+    Attributes:
+        tasks: by their names.
+        functions: every function that a worker may be asked to run, by the name of its task.
+        schedules: by their names.
+        caller: what carries out the calls.
+        on_change: called when something new was declared.
+    """
+
+    caller: Caller
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, AnyTask] = {}
+        self.functions: dict[str, Callable[..., Any]] = {}
+        self.schedules: dict[str, Declaration] = {}
+        self.timetables: dict[str, crontab.Timetable] = {}
+        self.on_change: Callable[[], None] = lambda: None
+        self.has_main = False  # something in the module that was started is declared
+        self._scheduled: dict[str, Callable[..., Any]] = {}
+        self._modules: dict[str, None] = {}
+
+    def modules(self) -> list[str]:
+        """Give the real names of the modules in which something is declared."""
+        return list(self._modules)
+
+    def add_task(self, function: Callable[..., Any], name: str | None, when: When) -> AnyTask:
+        """Make a task of a function.
+
+        Raises:
+            ConfigError: this function can't be a task, or the name is taken.
+        """
+        _refuse_unreachable(function, "delay")
+        name = name or _full_name(function)
+        self._add_function(name, function)
+        kind: type[AnyTask] = AsyncTask if inspect.iscoroutinefunction(function) else Task
+        task: AnyTask = kind(function, name, when, self)  # pyright: ignore[reportUnknownVariableType]
+        self.tasks[name] = task
+        self._declared_in(function)
+        return task
+
+    def add_schedule(
+        self,
+        function: Callable[..., Any],
+        timetable: crontab.Timetable,
+        *,
+        name: str | None,
+        task: str | None,
+        missed: Missed,
+        overlap: Overlap,
+    ) -> None:
+        """Let a function run by a timetable.
+
+        Raises:
+            ConfigError: this function can't be run by a worker, or the name is taken.
+        """
+        _refuse_unreachable(function, "cron")
+        full_name = _full_name(function)
+        self._forget_reloaded(function)
+        schedule = name or full_name
+        if schedule in self._scheduled:
+            if self._scheduled[schedule] is not function:
+                raise ConfigError(_taken(schedule, self._scheduled[schedule], function))
+            schedule += f" {timetable.text}"
+        task = task or name or full_name
+        self._add_function(task, function)
+        module = real_module_name(function.__module__)
+        self.schedules[schedule] = Declaration(schedule, task, module, timetable.text, timetable.tz, missed, overlap)
+        self.timetables[schedule] = timetable
+        self._scheduled[schedule] = function
+        self._declared_in(function)
+
+    def _add_function(self, name: str, function: Callable[..., Any]) -> None:
+        known = self.functions.get(name)
+        if known is not None and _full_name(known) != _full_name(function):
+            raise ConfigError(_taken(name, known, function))
+        self.functions[name] = function
+
+    def _forget_reloaded(self, function: Callable[..., Any]) -> None:
+        """Drop the schedules of an earlier import of the same module."""
+        full_name = _full_name(function)
+        old = [name for name, one in self._scheduled.items() if one is not function and _full_name(one) == full_name]
+        for name in old:
+            del self._scheduled[name], self.schedules[name], self.timetables[name]
+
+    def _declared_in(self, function: Callable[..., Any]) -> None:
+        # Where the decorator stands need not be where the function comes from: delay(library.function).
+        names = {function.__module__: None, calling_module(): None}
+        self.has_main = self.has_main or "__main__" in names
+        self._modules.update({real_module_name(name): None for name in names if name})
+        self.on_change()
+
+
+registry = Registry()
+
+
+def calling_module() -> str | None:
+    """Give the name of the module whose code has called into this package."""
+    frame = sys._getframe()  # pyright: ignore[reportPrivateUsage]
+    name: str | None = __name__
+    while name is not None and (name == "autocron" or name.startswith("autocron.")):
+        back = frame.f_back
+        if back is None:
+            return None
+        frame = back
+        name = frame.f_globals.get("__name__")
+    return name
+
+
+def _full_name(function: Callable[..., Any]) -> str:
+    return f"{real_module_name(function.__module__)}.{function.__qualname__}"
+
+
+def _taken(name: str, first: Callable[..., Any], second: Callable[..., Any]) -> str:
+    return f"the name {name!r} is taken: {_full_name(first)} has it, {_full_name(second)} needs another one (name=)"
+
+
+def _refuse_unreachable(function: Callable[..., Any], decorator: str) -> None:
+    """Refuse what a worker could not find by its module and name."""
+    if isinstance(function, classmethod):
+        raise ConfigError(f"@{decorator} can't decorate a class method; make it a static method or a function")
+    if isinstance(function, _Task):
+        raise ConfigError(f"{function!r} is delayed already")
+    if not isinstance(function, FunctionType) and not inspect.isroutine(function):
+        raise ConfigError(f"@{decorator} decorates functions; {function!r} is a {type(function).__name__}")
+    name = function.__qualname__
+    if function.__name__ == "<lambda>":
+        raise ConfigError(f"a worker can't find a lambda; write a function with def for @{decorator}")
+    if "<locals>" in name:
+        raise ConfigError(f"a worker can't find {name}; move it out of the function, to the top of its module")
+    if "." in name and _first_parameter(function) in {"self", "cls"}:
+        raise ConfigError(f"{name} is a method: a worker has no object for it. Use a static method or a function")
+    if function.__module__ == "__main__" and main_name() is None:
+        raise ConfigError(f"a worker can't import what is typed in: write {name} into a module of your application")
+
+
+def _first_parameter(function: Callable[..., Any]) -> str | None:
+    return next(iter(inspect.signature(function).parameters), None)
+
+
+def _plain(function: Any) -> Any:
+    """Give the function in a static method."""
+    return function.__func__ if isinstance(function, staticmethod) else function  # pyright: ignore[reportUnknownMemberType]
+
+
+class DelayDecorator(Protocol):
+    """What ``@delay(...)`` gives."""
+
+    @overload
+    def __call__(self, func: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, func: Callable[P, R], /) -> Task[P, R]: ...
+
+
+@overload
+def delay(func: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
+@overload
+def delay(func: Callable[P, R], /) -> Task[P, R]: ...
+@overload
+def delay(*, name: str | None = None, **options: Unpack[CallOptions]) -> DelayDecorator: ...
+def delay(func: Any = None, /, *, name: str | None = None, **options: Unpack[CallOptions]) -> Any:
+    """Make a function one whose calls run in the background: ``@delay``, or ``@delay(minutes=5)``.
+
+    A call returns a TaskResult at once.
+
+    Args:
+        func: a function of a module, or a static method; may be async.
+        name: what the task is called; the default is ``module.qualname``. A name survives renaming the function.
+        options: the delay (weeks, days, hours, minutes, seconds), or the moment (schedule) at which calls run.
+
+    Raises:
+        ConfigError: a worker could not find this function (lambdas, local functions, methods), the name is taken, or
+            the options make no sense.
+    """
+    when = When.of(**options)
+    if func is not None:
+        return registry.add_task(_plain(func), name, when)
+    return lambda func: registry.add_task(_plain(func), name, when)  # pyright: ignore[reportUnknownLambdaType, reportUnknownVariableType]
+
+
+@overload
+def cron(func: F, /) -> F: ...
+@overload
+def cron(
+    crontab: str | None = None,
+    minutes: Field = None,
+    hours: Field = None,
+    days: Field = None,
+    months: Field = None,
+    days_of_week: Field = None,
+    *,
+    every: Seconds | None = None,
+    tz: str | tzinfo | None = None,
+    name: str | None = None,
+    missed: Literal["once", "all", "skip"] = "once",
+    overlap: Literal["skip", "allow"] = "skip",
+) -> Callable[[F], F]: ...
+def cron(  # noqa: PLR0917 - the fields of a crontab line, in their order
+    crontab: Any = None,
+    minutes: Field = None,
+    hours: Field = None,
+    days: Field = None,
+    months: Field = None,
+    days_of_week: Field = None,
+    *,
+    every: Seconds | None = None,
+    tz: str | tzinfo | None = None,
+    name: str | None = None,
+    missed: Missed = "once",
+    overlap: Overlap = "skip",
+) -> Any:
+    """Let a function run at certain times: ``@cron("30 2 * * *")``, ``@cron(hours=2, minutes=30)``, ``@cron(every=5)``.
+
+    The function is returned as it was: a direct call runs it. Without any time it runs every minute.
+
+    Args:
+        crontab: five fields as in crontab(5), or ``@hourly`` and its kin.
+        minutes: 0..59; a number, several, or None for every one, as in all fields.
+        hours: 0..23.
+        days: 1..31, days of the month.
+        months: 1..12.
+        days_of_week: 0..7; 0 and 7 are Sunday.
+        every: an interval in seconds, one or more, or a timedelta.
+        tz: the zone whose wall clock counts; the machine's by default.
+        name: what the schedule is called; the default is ``module.qualname``, and for a second schedule of the same
+            function that and the expression.
+        missed: what to do about runs that were due while nothing ran: one run, all of them, or none.
+        overlap: whether a run may start while the one before it still runs.
+
+    Raises:
+        ConfigError: the time can't be understood, the name is taken, or a worker could not find this function.
+    """
+    if crontab is not None and not isinstance(crontab, str):
+        return cron()(crontab)
+    _check_choice("missed", missed, ("once", "all", "skip"))
+    _check_choice("overlap", overlap, ("skip", "allow"))
+    timetable = _timetable(crontab, minutes, hours, days, months, days_of_week, every, tz)
+
+    def decorate(func: F) -> F:
+        plain = _plain(func)
+        task, function = (plain.name, plain.function) if isinstance(plain, _Task) else (None, plain)
+        registry.add_schedule(function, timetable, name=name, task=task, missed=missed, overlap=overlap)
+        return func
+
+    return decorate
+
+
+def _timetable(  # noqa: PLR0917
+    expression: str | None,
+    minutes: Field,
+    hours: Field,
+    days: Field,
+    months: Field,
+    days_of_week: Field,
+    every: Seconds | None,
+    tz: str | tzinfo | None,
+) -> crontab.Timetable:
+    return crontab.parse(
+        expression,
+        minutes=minutes,
+        hours=hours,
+        days=days,
+        months=months,
+        days_of_week=days_of_week,
+        every=every,
+        tz=tz,
+    )
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{name}: {value!r} is none of {', '.join(choices)}")

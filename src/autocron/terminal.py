@@ -1,0 +1,72 @@
+"""Writing what tasks have printed to the application's own terminal, without ever waiting for it."""
+
+import os
+import select
+import sys
+import threading
+from collections import deque
+
+from autocron.log import logger
+
+MAX_PENDING = 1 << 20  # bytes
+
+
+class Terminal:
+    """A thread that writes to the standard streams; what comes too fast is dropped and counted."""
+
+    def __init__(self) -> None:
+        self._pending: deque[tuple[int, bytes]] = deque()
+        self._size = 0
+        self._dropped = 0
+        self._failed = False
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def write(self, stream: int, data: bytes) -> None:
+        """Take this for stream 1 or 2; returns at once."""
+        with self._changed:
+            if self._size + len(data) > MAX_PENDING:
+                self._dropped += len(data)
+                return
+            if self._dropped:
+                self._pending.append((2, f"[autocron: {self._dropped} bytes of output dropped]\n".encode()))
+                self._dropped = 0
+            self._pending.append((stream, data))
+            self._size += len(data)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="autocron-terminal", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._pending:
+                    self._changed.wait()
+                stream, data = self._pending.popleft()
+            self._write(stream, data)
+            with self._changed:
+                self._size = max(0, self._size - len(data))
+
+    def _write(self, stream: int, data: bytes) -> None:
+        try:
+            _write_all(_descriptor(stream), data)
+        except (OSError, ValueError) as error:
+            if not self._failed:
+                self._failed = True
+                logger.warning("what tasks print can't be written to this application's terminal: %s", error)
+
+
+def _descriptor(stream: int) -> int:
+    file = sys.__stdout__ if stream == 1 else sys.__stderr__
+    if file is None:
+        raise ValueError("there is none")
+    return file.fileno()
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        try:
+            data = data[os.write(descriptor, data) :]
+        except BlockingIOError:  # somebody has made the terminal non-blocking
+            select.select([], [descriptor], [], 1.0)
