@@ -1,5 +1,7 @@
 """What is special about SQLite: files, forks, many processes, and everything that may be wrong with a disk."""
 
+# pyright: reportPrivateUsage=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import os
@@ -60,22 +62,33 @@ second.close()
 store.close()
 """
 FORK_WITHOUT_HOOKS = """
-import ctypes, threading
+import ctypes
+from autocron.errors import StoreGone
+parent_closes_first = sys.argv[2] == "first"
 store = open_store(path, autocheckpoint=0)
 store.insert(job("before"))
 store._driver._session.mutex.acquire()  # as if another thread were using it
+turn, turn_of_parent = os.pipe(), os.pipe()
 child = ctypes.PyDLL(None).fork()
 if not child:
+    if parent_closes_first:
+        os.read(turn[0], 1)
+        try:
+            store.insert(job("lost"))
+        except StoreGone:
+            os._exit(0)
+        os._exit(1)
     assert store.insert(job("child"))
-    sys.stdout.write("inserted\\n")
-    sys.stdout.flush()
-    sys.stdin.read()
+    os.write(turn_of_parent[1], b"x")
+    os.read(turn[0], 1)
     assert store.insert(job("child, when the parent has closed"))
-    assert len(store.find("queued", 9, 9.0)) == 4
     os._exit(0)
 store._driver._session.mutex.release()
+if not parent_closes_first:
+    os.read(turn_of_parent[0], 1)
 store.insert(job("parent"))
 store.close()
+os.write(turn[1], b"x")
 end(child)
 """
 FORK_IN_A_CALL = """
@@ -352,6 +365,14 @@ def test_what_a_crash_left_of_a_creation_becomes_a_database(store: Store, path: 
     assert store.insert(job("a"))
 
 
+def use_schema(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    def files(package: str) -> Path:
+        return folder.parent
+
+    patch.setattr(sqlite, "latest_version", lambda: 2)
+    patch.setattr(sqlite, "files", files)
+
+
 def test_an_older_schema_is_backed_up_and_migrated(
     store: Store, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -360,8 +381,7 @@ def test_an_older_schema_is_backed_up_and_migrated(
     schema = tmp_path / "autocron" / "schema"
     schema.mkdir(parents=True)
     (schema / "sqlite-2.sql").write_text("alter table jobs add column note text default 'new';")
-    monkeypatch.setattr(sqlite, "latest_version", lambda: 2)
-    monkeypatch.setattr(sqlite, "files", lambda _: schema.parent)
+    use_schema(monkeypatch, schema)
     backup = path.with_name("jobs.db.backup-v1")
     backup.with_name("jobs.db.backup-v1.partial").write_text("of a migration that was killed")
     assert store.insert(job("b"))
@@ -384,8 +404,7 @@ def test_a_failed_migration_changes_nothing(
     schema.mkdir(parents=True)
     (schema / "sqlite-2.sql").write_text("alter table jobs add column note text; drop table nowhere;")
     with monkeypatch.context() as patch:
-        patch.setattr(sqlite, "latest_version", lambda: 2)
-        patch.setattr(sqlite, "files", lambda _: schema.parent)
+        use_schema(patch, schema)
         with pytest.raises(StoreError, match="nowhere"):
             store.insert(job("b"))
     assert store.insert(job("b"))
@@ -408,7 +427,11 @@ def test_changes_of_others_are_noticed(store: Store, path: Path) -> None:
 
 
 def test_threads_share_a_store(store: Store) -> None:
-    threads = [Thread(target=lambda n=n: [store.insert(job(f"{n}-{m}"), 60.0) for m in range(50)]) for n in range(8)]
+    def insert(thread: int) -> None:
+        for number in range(50):
+            store.insert(job(f"{thread}-{number}"), 60.0)
+
+    threads = [Thread(target=insert, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -435,11 +458,13 @@ def test_parent_and_child_insert_after_a_fork(store: Store, path: Path) -> None:
 
 
 def test_a_child_that_no_hook_has_seen_inserts(store: Store, path: Path) -> None:
-    process = python(FORK_WITHOUT_HOOKS, path)
-    assert process.stdout
-    assert process.stdout.readline() == "inserted\n"
-    finish(process)
+    finish(python(FORK_WITHOUT_HOOKS, path, "last"))
     assert queued(store) == {"before", "child", "parent", "child, when the parent has closed"}
+
+
+def test_a_child_that_no_hook_has_seen_loses_nothing_silently(store: Store, path: Path) -> None:
+    finish(python(FORK_WITHOUT_HOOKS, path, "first"))
+    assert queued(store) == {"before", "parent"}
 
 
 def test_a_fork_does_not_wait_for_ever_for_a_call(path: Path) -> None:

@@ -52,6 +52,7 @@ class _Session:
     mutex: Lock = field(default_factory=Lock)
     connection: apsw.Connection | None = None
     opened: dict[str, Identity] = field(default_factory=dict[str, Identity])
+    inherited: dict[str, Identity] = field(default_factory=dict[str, Identity])  # SQLite still has these in mind
     data_version: int | None = None
     heirs: dict[int, _Session] = field(default_factory=dict[int, "_Session"])
 
@@ -70,7 +71,7 @@ class _Session:
         if self.connection:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.connection))
             _hold_shared(path)
-        return self.heirs.setdefault(os.getpid(), _Session())
+        return self.heirs.setdefault(os.getpid(), _Session(inherited=self.opened or self.inherited))
 
 
 class SqliteDriver:
@@ -234,6 +235,7 @@ class SqliteDriver:
         check_suitable(self._path)
         if self._known:
             self._check_files({self._path: self._known})
+        self._check_files(session.inherited)
         try:
             connection = self._open_ready(deadline) or self._open_prepared(deadline)
             names = (self._path, self._log, f"{self._path}-shm")
