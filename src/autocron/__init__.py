@@ -14,8 +14,9 @@ from autocron.errors import (
 from autocron.model import Attempt, State
 from autocron.result import TaskResult
 from autocron.task import AsyncTask, Task, cron, delay
+from autocron.version import VERSION
 
-__version__ = "2.0.0"
+__version__ = VERSION
 
 __all__ = [
     "AsyncTask",

@@ -1,25 +1,22 @@
 """The application's side: start, stop, and what becomes of a call."""
 
-import asyncio
 import contextlib
 import os
 import threading
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from contextvars import copy_context
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 import msgspec
 
-from autocron import codec, inline, wire
+from autocron import codec, inline
 from autocron.clock import Clock, SystemClock
 from autocron.errors import ConfigError
-from autocron.link import Link
+from autocron.link import Link, ring
 from autocron.log import logger
 from autocron.model import Durability, NewJob, StoredJob
 from autocron.model import Settings as StoredSettings
@@ -30,6 +27,8 @@ from autocron.store.paths import Database, resolve_database
 from autocron.task import AnyTask, Registry, calling_module, registry
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from autocron.store.base import Store
 
 T = TypeVar("T")
@@ -52,7 +51,7 @@ class Settings(TypedDict, total=False):
 class _Active:
     """A database in use by this process."""
 
-    path: Path
+    path: Path | None  # None: given with its store
     durability: Durability
     link: Link | None = None
     grace: float = StoredSettings().grace
@@ -65,6 +64,7 @@ class _Active:
         if self._store is None:
             from autocron.store.sqlite import open_store  # loading SQLite is left to those who need it
 
+            assert self.path is not None
             with self.opening:
                 self._store = self._store or open_store(self.path, durability=self.durability)
         return self._store
@@ -84,6 +84,13 @@ class _Active:
     def max_payload(self, size: int) -> None:
         self._max_payload = size
 
+    def wake(self) -> None:
+        """Tell the node that there may be something to do."""
+        if self.link is not None:
+            self.link.wake()
+        elif self.path is not None:
+            ring(self.path)
+
 
 class App:
     """This process, as far as autocron is concerned."""
@@ -96,31 +103,29 @@ class App:
         self._is_inline = False  # told to run calls here: no warning is due
         self._started_in: set[str] = set()
         self._inline_results: OrderedDict[str, StoredJob] = OrderedDict()
-        self._declared: wire.Program | None = None
         self._renew()
         registry.caller = self
         registry.on_change = self._declare
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._forked)
 
     def _renew(self) -> None:
         """Make what must not be shared with a parent process."""
         self._pid = os.getpid()
         self._starting = threading.RLock()
-        self._threads = ThreadPoolExecutor(CALL_THREADS, "autocron-call")
+        self._executor: ThreadPoolExecutor | None = None
 
-    def _forked(self) -> None:
+    def after_fork(self) -> None:
+        """Begin anew in a forked child: it connects at its next call."""
         self._renew()
         active = self._active
         if active is not None:
             active.opening = threading.Lock()
             if active.link is not None:
                 active.link.forget()
-                active.link = self._new_link(active)
+                active.link = self._new_link(active, active.link.database)
 
     def _check_process(self) -> None:
         if self._pid != os.getpid():  # forked where no hooks ran
-            self._forked()
+            self.after_fork()
 
     # Starting and stopping
 
@@ -150,9 +155,13 @@ class App:
             self._active = active
             self._store_settings(active, wanted)
             if workers == 0:
+                active.store.close()
                 return False
-            active.link = active.link or self._new_link(active)
-            return active.link.open()
+            active.link = active.link or self._new_link(active, path)
+            try:
+                return active.link.open()
+            finally:
+                active.store.close()  # a server may fork now; each process opens the database when it needs it
 
     def _activate(self, path: Path, durability: Durability) -> _Active:
         known = self._active
@@ -174,25 +183,18 @@ class App:
             stored |= changed
             logger.debug("stored in %s: %s", active.path, changed)
         active.max_payload, active.grace = stored["max_payload"], stored["grace"]
-        # A server may fork now; each process opens the database when it needs it.
-        active.store.close()
 
-    def _new_link(self, active: _Active) -> Link:
-        def hello() -> wire.Hello:
-            self._declared = describe(self._registry, self._started_in)
-            return wire.Hello(self._declared, os.getpid(), version())
-
-        return Link(active.path, hello, lambda: active.store.settings().locked)
+    def _new_link(self, active: _Active, path: Path) -> Link:
+        return Link(
+            path,
+            lambda: describe(self._registry, self._started_in),
+            lambda: active.store.settings().locked,
+        )
 
     def _declare(self) -> None:
-        """Tell the node when what is declared now needs other modules than before."""
-        link = self._active.link if self._active else None
-        if link is None or not link.is_up or self._declared is None:
-            return
-        program = describe(self._registry, self._started_in)
-        if (program.modules, program.main) != (self._declared.modules, self._declared.main):
-            self._declared = program
-            link.declare(program)
+        active = self._active
+        if active is not None and active.link is not None:
+            active.link.declare()
 
     def stop(self) -> None:
         """End background work; see stop()."""
@@ -210,10 +212,10 @@ class App:
             finally:
                 active.store.close()
 
-    def become_worker(self, store: "Store", max_payload: int) -> None:
+    def become_worker(self, store: "Store", max_payload: int, database: Path | None) -> None:
         """Let calls made here be stored in this store; start() does nothing any more."""
         self._is_worker = True
-        self._active = _Active(Path(), "normal")
+        self._active = _Active(database, "normal")
         self._active.store, self._active.max_payload = store, max_payload
 
     # Calls
@@ -227,8 +229,7 @@ class App:
         if active is not None:
             _check_size(job, active.max_payload)
             if active.store.insert(job):
-                if active.link is not None:
-                    active.link.wake()
+                active.wake()
                 return TaskResult(job.uuid, self, job.task)
         elif not self._is_inline:
             self._is_inline = True
@@ -273,8 +274,12 @@ class App:
 
     def in_thread(self, function: Callable[[], T]) -> Awaitable[T]:
         """Run it in a thread of our own."""
+        import asyncio  # whoever awaits has it already; others need not load it
+        from concurrent.futures import ThreadPoolExecutor
+
         self._check_process()
-        return asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, function)
+        self._executor = self._executor or ThreadPoolExecutor(CALL_THREADS, "autocron-call")
+        return asyncio.get_running_loop().run_in_executor(self._executor, copy_context().run, function)
 
 
 def _check_size(job: NewJob, limit: int) -> None:
@@ -312,12 +317,9 @@ def _whole_number(value: object, name: str, lowest: int) -> int:
     return value
 
 
-def version() -> str:
-    """Give the version of this package."""
-    return metadata.version("autocron")
-
-
 _app = App(registry, SystemClock())
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_app.after_fork)
 
 
 def start(
@@ -366,9 +368,15 @@ def get_result(uuid: str) -> TaskResult[Any]:
     return find_result(uuid, _app)
 
 
-def become_worker(store: "Store", max_payload: int) -> None:
-    """Make this process one whose calls are stored and whose start() does nothing."""
-    _app.become_worker(store, max_payload)
+def become_worker(store: "Store", max_payload: int, database: Path | None = None) -> None:
+    """Make this process one whose calls are stored and whose start() does nothing.
+
+    Args:
+        store: where they are stored.
+        max_payload: bytes of arguments that are stored at most.
+        database: its path, to wake the node at once; without it the node sees new jobs when it looks.
+    """
+    _app.become_worker(store, max_payload, database)
 
 
 def lifespan(
@@ -392,7 +400,7 @@ def lifespan(
 
     @contextlib.asynccontextmanager
     async def run(app: Any) -> AsyncGenerator[Any]:
-        await asyncio.to_thread(_app.start, database, workers, durability, settings, module)
+        await _app.in_thread(lambda: _app.start(database, workers, durability, settings, module))
         try:
             if wrap is None:
                 yield None
@@ -400,6 +408,6 @@ def lifespan(
                 async with wrap(app) as state:
                     yield state
         finally:
-            await asyncio.to_thread(_app.stop)
+            await _app.in_thread(_app.stop)
 
     return run

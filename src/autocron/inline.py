@@ -1,6 +1,5 @@
 """Running a call here and now, where no worker does it: the same values and errors, in a result that is ready."""
 
-import asyncio
 import inspect
 import threading
 import traceback
@@ -52,17 +51,11 @@ def _outcome(job: NewJob, function: Callable[..., Any]) -> tuple[State, str | No
 def _call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if not inspect.iscoroutinefunction(function):
         return function(*args, **kwargs)
-    if _no_loop_runs():
+    import asyncio  # only those who have async functions need it
+
+    if asyncio._get_running_loop() is None:
         return asyncio.run(function(*args, **kwargs))
     return _in_thread(lambda: asyncio.run(function(*args, **kwargs)))
-
-
-def _no_loop_runs() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return True
-    return False
 
 
 def _in_thread(function: Callable[[], Any]) -> Any:

@@ -4,7 +4,6 @@ import contextlib
 import os
 import socket
 import struct
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -133,9 +132,12 @@ class _Launcher:
 
 
 def _spawn(database: Path) -> None:
+    import subprocess  # only one process of a machine needs it
+
     # It leaves its parent by itself and is of no session, terminal or pipe of the application.
+    python = interpreter()
     process = subprocess.Popen(
-        [interpreter(), "-P", "-m", "autocron.node", str(database)],
+        [python, "-P", "-m", "autocron.node", str(database)],
         env=paths.package_environ(os.environ),
         cwd="/",
         stdin=subprocess.DEVNULL,
@@ -143,4 +145,13 @@ def _spawn(database: Path) -> None:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    process.wait(CONNECT_LIMIT)
+    try:
+        status = process.wait(CONNECT_LIMIT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise NoNode(f"{python} did not start a node within {CONNECT_LIMIT:.0f} s") from None
+    if status:
+        raise NoNode(
+            f"{python} could not start a node (exit status {status}). See what `{python} -m autocron.node` says;"
+            " AUTOCRON_PYTHON names another interpreter"
+        )

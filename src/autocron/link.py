@@ -1,6 +1,7 @@
 """The link of an application to its node: the wake-up line, the push line for results, and the proof of life."""
 
 import contextlib
+import os
 import socket
 import threading
 import time
@@ -9,15 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from autocron import wire
-from autocron.errors import StoreError
+from autocron.errors import AutocronError
 from autocron.launch import Connection, NoNode, connect
 from autocron.log import logger
+from autocron.store import paths
 from autocron.terminal import Terminal
+from autocron.version import VERSION
 
 LOOK_EVERY = 1.0  # seconds between looks at the lock while it is on
-RETRY_REFUSED = 10.0  # seconds
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0  # seconds between attempts
 SHORT_SESSION = 5.0  # seconds; a node that lives no longer is no success
+FLUSH_LIMIT = 1.0  # seconds for the last output to be written
+HURRY_LIMIT = 2.0  # seconds that a node has to stop at once
+READ_SIZE = 64 << 10
+RING_LIMIT = 0.1  # seconds
 _DONT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
 _WAKE = wire.frame(wire.Wake())
 
@@ -29,24 +35,26 @@ class Link:
 
     Args:
         database: the full path.
-        hello: gives what to say first.
+        program: gives what the node is to know of this application now.
         is_locked: tells whether the autocron lock is on, so that no node is wanted.
     """
 
-    def __init__(self, database: Path, hello: Callable[[], wire.Hello], is_locked: Callable[[], bool]) -> None:
-        self._database = database
-        self._hello = hello
+    def __init__(self, database: Path, program: Callable[[], wire.Program], is_locked: Callable[[], bool]) -> None:
+        self.database = database
+        self._program = program
         self._is_locked = is_locked
         self._connection: Connection | None = None
+        self._declared: wire.Program | None = None
         self._sending = threading.Lock()
-        self._watching = threading.Lock()
-        self._watchers: dict[str, list[Callable[[], None]]] = {}
-        self._terminal = Terminal()
+        self._connecting = threading.Lock()
         self._keeper: threading.Thread | None = None
-        self._keeping = threading.Lock()
+        self._keeper_starts = threading.Lock()
+        self._watchers: dict[str, list[Callable[[], None]]] = {}
+        self._watching = threading.Lock()
+        self._terminal = Terminal()
         self._poked = threading.Event()
-        self._closed = False
-        self._ended = threading.Event()  # the node has let us go
+        self._closed = threading.Event()
+        self._released = threading.Event()  # the node has let us go
         self._said = ""  # the last trouble that was logged
 
     @property
@@ -58,30 +66,35 @@ class Link:
 
     def open(self) -> bool:
         """Connect now, unless the lock is on, and stay connected; True if a node works for this application."""
-        with self._keeping:
+        with self._connecting:
             if self._connection is None and not self._is_locked():
                 self._connect()
         self._ensure_keeper()
         return self.is_up
 
     def _connect(self) -> bool:
-        hello = self._hello()
+        self._declared = self._program()
+        hello = wire.Hello(self._declared, os.getpid(), VERSION)
         try:
-            connection = connect(self._database, wire.frame(hello))
+            connection = connect(self.database, wire.frame(hello))
         except NoNode as error:
-            self._complain(f"{error}. Calls are stored; they run when a node can be reached")
+            self._complain(f"{error}. Calls are stored, and run when a node can be reached")
             return False
-        if connection.refusal:
-            self._complain(f"the node of {self._database} does not work for this application: {connection.refusal}")
-        else:
-            self._said = ""
-        if self._closed:
+        if self._closed.is_set():
             connection.socket.close()
             return False
         self._connection = connection
+        self._welcome(connection)
+        self.declare()
         for uuid in list(self._watchers):
             self._send(wire.frame(wire.Subscribe(uuid)))
         return True
+
+    def _welcome(self, connection: Connection) -> None:
+        if connection.refusal:
+            self._complain(f"calls are stored, but do not run: {connection.refusal}")
+        else:
+            self._said = ""
 
     def _complain(self, text: str) -> None:
         if text != self._said:
@@ -96,9 +109,14 @@ class Link:
             self._poked.set()
             self._ensure_keeper()
 
-    def declare(self, program: wire.Program) -> None:
-        """Tell the node that the program has changed."""
-        self._send(wire.frame(wire.Declare(program)), flags=0)
+    def declare(self) -> None:
+        """Tell the node when other modules declare something than those it knows of."""
+        if self._connection is None or self._declared is None:
+            return
+        program = self._program()
+        if _essence(program) != _essence(self._declared):
+            self._declared = program
+            self._send(wire.frame(wire.Declare(program)), flags=0)
 
     def _send(self, data: bytes, flags: int = _DONT_WAIT) -> bool:
         """Send a frame; False when there is no link. What the node has no room for is not sent: it is busy anyway."""
@@ -126,115 +144,109 @@ class Link:
         try:
             yield
         finally:
-            with self._watching:
-                others = self._watchers.get(uuid, [])
-                if wake in others:
-                    others.remove(wake)
-                if not others:
-                    self._watchers.pop(uuid, None)
-            if not others:
+            if self._unwatch(uuid, wake):
                 self._send(wire.frame(wire.Unsubscribe(uuid)))
+
+    def _unwatch(self, uuid: str, wake: Callable[[], None]) -> bool:
+        """Forget one who waits; True when nobody else waits for this job."""
+        with self._watching:
+            watchers = self._watchers[uuid]
+            watchers.remove(wake)
+            if not watchers:
+                del self._watchers[uuid]
+            return not watchers
 
     # Leaving
 
     def leave(self, limit: float) -> None:
         """Tell the node that this application stops and wait until it has ended its work, at most `limit` seconds."""
-        self._closed = True
+        self._closed.set()
         self._poked.set()
         if not self._send(wire.frame(wire.Bye()), flags=0):
             return
         try:
-            self._ended.wait(limit)
+            self._released.wait(limit)
+            self._terminal.flush(FLUSH_LIMIT)
         except KeyboardInterrupt:
             self._send(wire.frame(wire.Bye(now=True)), flags=0)
-            self._ended.wait(2.0)
+            self._released.wait(HURRY_LIMIT)
             raise
         finally:
-            self._drop()
+            self._hang_up()
 
-    def forget(self) -> None:
-        """Close a forked child's copy of the socket; the parent's link is not disturbed."""
-        self._closed = True
-        if self._connection is not None:
-            self._connection.socket.close()
-            self._connection = None
-
-    def _drop(self) -> None:
+    def _hang_up(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             with contextlib.suppress(OSError):
-                connection.socket.shutdown(socket.SHUT_RDWR)  # wakes the keeper, which reads it
+                connection.socket.shutdown(socket.SHUT_RDWR)  # the keeper, which reads it, then closes it
+
+    def forget(self) -> None:
+        """Close a forked child's copy of the socket, which leaves the parent's link as it is."""
+        self._closed.set()
+        if self._connection is not None:
+            self._connection.socket.close()
 
     # The keeper
 
     def _ensure_keeper(self) -> None:
-        with self._keeping:
-            if self._closed or (self._keeper is not None and self._keeper.is_alive()):
+        with self._keeper_starts:
+            if self._closed.is_set() or (self._keeper is not None and self._keeper.is_alive()):
                 return
             self._keeper = threading.Thread(target=self._keep, name="autocron-link", daemon=True)
             self._keeper.start()
 
     def _keep(self) -> None:
         failures = 0
-        while not self._closed:
+        while not self._closed.is_set():
+            start = time.monotonic()
             try:
-                lived = self._session()
+                self._keep_once()
+            except AutocronError as error:
+                self._complain(str(error))
             except Exception:
-                if not self._closed:
-                    logger.exception("the link to the node of %s failed and is made again", self._database)
-                lived = 0.0
-            failures = 0 if lived > SHORT_SESSION else failures + 1
-            if failures > 1 and not self._closed:
-                time.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failures - 2)))
+                logger.exception("the link to the node of %s failed; it is made again", self.database)
+            failures = 0 if time.monotonic() - start > SHORT_SESSION else failures + 1
+            if failures > 1:
+                self._closed.wait(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failures - 2)))
 
-    def _session(self) -> float:
-        """Connect if need be and read until the stream ends; give how many seconds that lasted."""
-        start = time.monotonic()
+    def _keep_once(self) -> None:
+        """Connect if need be, then read until the stream ends."""
         if self._connection is None:
             self._wait_while_locked()
-            with self._keeping:
-                if self._closed or not self._connect():
-                    return 0.0
-            start = time.monotonic()
+            with self._connecting:
+                if not self._closed.is_set() and self._connection is None:
+                    self._connect()
         connection = self._connection
         if connection is None:
-            return 0.0
+            return
         self._read(connection)
         connection.socket.close()
         if self._connection is connection:
             self._connection = None
         self._wake_all()
-        if connection.refusal:
-            time.sleep(RETRY_REFUSED)
-        return time.monotonic() - start
 
     def _wait_while_locked(self) -> None:
-        while not self._closed:
-            try:
-                if not self._is_locked():
-                    return
-            except StoreError as error:
-                self._complain(str(error))
+        while not self._closed.is_set() and self._is_locked():
             self._poked.wait(LOOK_EVERY)
             self._poked.clear()
 
     def _read(self, connection: Connection) -> None:
         for message in connection.early:
-            self._handle(message)
-        while True:
+            self._handle(message, connection)
+        while not self._released.is_set():
             try:
-                data = connection.socket.recv(65536)
+                data = connection.socket.recv(READ_SIZE)
                 messages = connection.reader.feed(data)
             except (OSError, wire.WireError):
                 break
             for message in messages:
-                self._handle(message)
-            if not data or self._ended.is_set():
+                self._handle(message, connection)
+            if not data:
                 break
-        if self._closed:
-            self._ended.set()
+        if self._closed.is_set():
+            self._released.set()
 
-    def _handle(self, message: Any) -> None:
+    def _handle(self, message: Any, connection: Connection) -> None:
         match message:
             case wire.Done(uuid=uuid):
                 self._wake_watchers(uuid)
@@ -243,9 +255,12 @@ class Link:
             case wire.Log(level=level, text=text):
                 logger.log(level, "%s", text)
             case wire.Locked():
-                logger.warning("the autocron lock is on: calls run in the caller until it is off")
+                logger.warning("the autocron lock is on: until it is off, calls run in their caller")
+            case wire.Welcome(refusal=refusal):  # one that was refused may be let in later
+                connection.refusal = refusal
+                self._welcome(connection)
             case wire.Farewell():
-                self._ended.set()
+                self._released.set()
             case _:
                 pass
 
@@ -266,3 +281,14 @@ def _send_all(connection: Connection, data: bytes) -> bool:
     except BlockingIOError:  # the limit of the socket: part of it may be gone
         return False
     return True
+
+
+def _essence(program: wire.Program) -> tuple[Any, ...]:
+    """Give what a node is told when it changes while the application runs."""
+    return program.modules, program.main, program.django_settings
+
+
+def ring(database: Path) -> None:
+    """Tell a node, if one is there, that there may be something to do; for those who keep no link to it."""
+    with contextlib.suppress(OSError), paths.connect(database, RING_LIMIT) as sock:
+        sock.sendall(_WAKE)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from autocron.names import main_name, real_module_name
+from autocron.names import main_name
 from autocron.task import Registry
 from autocron.wire import MainModule, Program
 
@@ -71,13 +71,12 @@ def own_environ() -> dict[str, str]:
 
 
 def _main_module() -> MainModule | None:
-    main = sys.modules.get("__main__")
-    name = main_name()
+    main, name = sys.modules.get("__main__"), main_name()
     file = getattr(main, "__file__", None)
-    if main is None or name is None or file is None:
+    if name is None or file is None:
         return None
     is_spec = getattr(main, "__spec__", None) is not None
-    return MainModule(real_module_name("__main__"), os.path.abspath(file), is_spec, list(sys.argv))  # noqa: PTH100
+    return MainModule(name, os.path.abspath(file), is_spec, list(sys.argv))  # noqa: PTH100
 
 
 def _django_settings() -> str | None:

@@ -1,6 +1,5 @@
 """TaskResult: what a caller holds of a job."""
 
-import asyncio
 import contextlib
 import reprlib
 import threading
@@ -190,6 +189,8 @@ class TaskResult(Generic[R]):
         return self._value()
 
     async def _sleep_until_ready(self) -> None:
+        import asyncio  # whoever awaits has it already; others need not load it
+
         loop = asyncio.get_running_loop()
         changed = asyncio.Event()
 

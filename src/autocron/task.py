@@ -97,6 +97,7 @@ class _Task(Generic[P, R]):
         self.function = function
         self.when = when
         self._registry = registry
+        self._signature = inspect.signature(function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> TaskResult[R]:
         """Store the call; a worker runs it.
@@ -106,10 +107,12 @@ class _Task(Generic[P, R]):
             ValueError: the arguments are too large.
             StoreError: the database can't be written.
         """
+        self._signature.bind(*args, **kwargs)
         return self._registry.caller.enqueue(self, args, kwargs)
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskResult[R]:
         """Do what a call does, without ever blocking the event loop."""
+        self._signature.bind(*args, **kwargs)
         return await self._registry.caller.aenqueue(self, args, kwargs)
 
     def options(self, **options: Unpack[CallOptions]) -> Self:
@@ -176,8 +179,9 @@ class Registry:
         _refuse_unreachable(function, "delay")
         name = name or _full_name(function)
         self._add_function(name, function)
-        kind: type[AnyTask] = AsyncTask if inspect.iscoroutinefunction(function) else Task
-        task: AnyTask = kind(function, name, when, self)  # pyright: ignore[reportUnknownVariableType]
+        is_async = inspect.iscoroutinefunction(function)
+        kind: Callable[..., AnyTask] = AsyncTask[..., Any] if is_async else Task[..., Any]
+        task = kind(function, name, when, self)
         self.tasks[name] = task
         self._declared_in(function)
         return task

@@ -29,14 +29,22 @@ class Terminal:
                 self._dropped += len(data)
                 return
             if self._dropped:
-                self._pending.append((2, f"[autocron: {self._dropped} bytes of output dropped]\n".encode()))
+                self._add(2, f"[autocron: {self._dropped} bytes of output dropped]\n".encode())
                 self._dropped = 0
-            self._pending.append((stream, data))
-            self._size += len(data)
+            self._add(stream, data)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="autocron-terminal", daemon=True)
                 self._thread.start()
-            self._changed.notify()
+            self._changed.notify_all()
+
+    def _add(self, stream: int, data: bytes) -> None:
+        self._pending.append((stream, data))
+        self._size += len(data)
+
+    def flush(self, limit: float) -> None:
+        """Wait until everything is written, at most `limit` seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._size == 0, limit)
 
     def _run(self) -> None:
         while True:
@@ -46,7 +54,8 @@ class Terminal:
                 stream, data = self._pending.popleft()
             self._write(stream, data)
             with self._changed:
-                self._size = max(0, self._size - len(data))
+                self._size -= len(data)
+                self._changed.notify_all()
 
     def _write(self, stream: int, data: bytes) -> None:
         try:
