@@ -224,6 +224,6 @@ class Settings(msgspec.Struct, frozen=True):
 class Counts:
     """Jobs per state; `scheduled` are those of `queued` that are due later, `held` those that are parked."""
 
-    by_state: dict[State, int] = field(default_factory=dict)
+    by_state: dict[State, int] = field(default_factory=dict[State, int])
     scheduled: int = 0
     held: int = 0

@@ -24,6 +24,7 @@ def main() -> None:
         os._exit(0)
     _reset_signals()
     if _become_the_node(database):
+        _send_errors_to_log(database)
         _run(database, None)
 
 
@@ -66,7 +67,8 @@ def _run(database: Path, program: wire.Program | None) -> None:
     _be_subreaper()
     listener = _listen(database)
     _end_orphans(database)
-    node = Node(listener, lambda: open_store(database, autocheckpoint=0), database, SystemClock())
+    store, maintenance_store = (open_store(database, autocheckpoint=0) for _ in range(2))
+    node = Node(listener, store, maintenance_store, database, SystemClock())
     install_signals(node)
     if program is not None:
         node.serve(program)
@@ -103,6 +105,15 @@ def _end_orphans(database: Path) -> None:
         if time.monotonic() > deadline:
             raise SystemExit(f"worker {pid} of an earlier node does not end")
         time.sleep(0.005)
+
+
+def _send_errors_to_log(database: Path) -> None:
+    """What the interpreter prints when this process fails must be found somewhere."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    log = os.open(paths.log_path(database), flags, 0o600)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    os.close(log)
 
 
 def _be_subreaper() -> None:

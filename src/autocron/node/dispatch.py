@@ -1,7 +1,7 @@
 """Which worker gets which job. Pure: events and the time come in, decisions go out.
 
-A worker that finishes jobs quickly gets a growing window of jobs in advance, so that no round trip is lost between
-two short jobs. One that is busy for longer has a window of one, and what it has not begun is taken back and given to others.
+A worker that finishes jobs quickly gets a growing window of jobs in advance, so that no round trip is lost between two
+short jobs. One that is busy for longer has a window of one, and what it has not begun is taken back for others.
 """
 
 from collections import deque
@@ -21,7 +21,7 @@ class Lane:
     """The jobs that one worker has, in the order in which they were sent; the first one is being run."""
 
     window: int = 1
-    jobs: dict[str, Claim] = field(default_factory=dict)
+    jobs: dict[str, Claim] = field(default_factory=dict[str, Claim])
     head_since: float = 0.0
     open: bool = True
 

@@ -30,8 +30,8 @@ class Plan:
     """What is to be done now."""
 
     spawn: int
-    retire: list[int] = field(default_factory=list)
-    stop: list[int] = field(default_factory=list)
+    retire: list[int] = field(default_factory=list[int])
+    stop: list[int] = field(default_factory=list[int])
 
 
 class Fleet:

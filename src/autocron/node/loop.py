@@ -10,7 +10,6 @@ import selectors
 import signal
 import socket
 from collections import defaultdict
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -71,7 +70,9 @@ class Phase(StrEnum):
 class Node:
     """One node. run() returns when its work is over."""
 
-    def __init__(self, listener: socket.socket, open_store: Callable[[], Store], database: Path, clock: Clock) -> None:
+    def __init__(
+        self, listener: socket.socket, store: Store, maintenance_store: Store, database: Path, clock: Clock
+    ) -> None:
         self._clock = clock
         self._database = database
         self._started_at = clock.now()
@@ -106,8 +107,8 @@ class Node:
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
-        self._store = StoreThread(open_store, self.wake)
-        self._maintenance = MaintenanceThread(open_store, clock, self._report_maintenance)
+        self._store = StoreThread(store, self.wake)
+        self._maintenance = MaintenanceThread(maintenance_store, clock, self._report_maintenance)
         self._selector.register(listener, selectors.EVENT_READ, self._accept)
         self._selector.register(self._wake_read, selectors.EVENT_READ, self._woken)
 

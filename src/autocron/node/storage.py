@@ -20,8 +20,8 @@ PRUNE_BATCH = 500
 class StoreThread:
     """Runs work on the store in the order in which it comes and gives the results back to the loop."""
 
-    def __init__(self, open_store: Callable[[], Store], wake_loop: Callable[[], None]) -> None:
-        self._open_store = open_store
+    def __init__(self, store: Store, wake_loop: Callable[[], None]) -> None:
+        self._store = store
         self._wake_loop = wake_loop
         self._work: SimpleQueue[_Work | None] = SimpleQueue()
         self._completed: deque[tuple[Callable[[Any], None], Any]] = deque()
@@ -44,7 +44,7 @@ class StoreThread:
         self._thread.join()
 
     def _run(self) -> None:
-        store = self._open_store()
+        store = self._store
         while (item := self._work.get()) is not None:
             work, done = item
             result: Any
@@ -60,8 +60,8 @@ class StoreThread:
 class MaintenanceThread:
     """Syncs, checkpoints and prunes beside the work, on a connection of its own."""
 
-    def __init__(self, open_store: Callable[[], Store], clock: Clock, report: Callable[[str], None]) -> None:
-        self._open_store = open_store
+    def __init__(self, store: Store, clock: Clock, report: Callable[[str], None]) -> None:
+        self._store = store
         self._clock = clock
         self._report = report
         self._dirty = threading.Event()
@@ -81,7 +81,7 @@ class MaintenanceThread:
         self._thread.join()
 
     def _run(self) -> None:
-        store = self._open_store()
+        store = self._store
         next_prune = self._clock.monotonic()
         while not self._stopped.is_set():
             dirty = self._dirty.wait(PRUNE_EVERY)

@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import importlib
-import io
 import os
 import signal
 import socket
@@ -13,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING, Any, cast
 
 from autocron import wire
 from autocron.app import become_worker
@@ -21,6 +21,9 @@ from autocron.store import paths
 from autocron.store.sqlite import open_store
 from autocron.worker.importer import Importer
 from autocron.worker.runner import Interruption, Runner
+
+if TYPE_CHECKING:
+    import io
 
 PR_SET_PDEATHSIG = 1
 
@@ -45,8 +48,8 @@ class Worker:
                     self._run(claim)
                 case wire.Import(modules=modules, main=main):
                     self._report(self._importer.import_more(modules, main))
-                case wire.Setup():
-                    raise wire.WireError("set up twice")
+                case _:
+                    raise wire.WireError(f"a worker cannot do anything with {message!r}")
 
     def _run(self, claim: Claim) -> None:
         started_at, started = time.time(), time.perf_counter()
@@ -89,8 +92,7 @@ def main() -> None:
         raise SystemExit("the place of this worker is taken")
     sys.path[:] = [*setup.program.sys_path, *(path for path in sys.path if path not in setup.program.sys_path)]
     become_worker(open_store(database), setup.max_payload)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)
+    cast("io.TextIOWrapper[Any]", sys.stdout).reconfigure(line_buffering=True)
     Worker(channel, setup).work()
     _flush()
     # Threads that tasks have left running must not keep the process.

@@ -9,7 +9,7 @@ import sysconfig
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -31,6 +31,9 @@ SERVER_EVENTS = frozenset(
         "os.system",
     }
 )
+
+
+_OWN_FILES = f"{Path(wire.__file__).parent}{os.sep}"
 
 
 class _MainEnds(BaseException):
@@ -121,7 +124,7 @@ class Importer:
     def _sources(self) -> Iterator[tuple[str, float]]:
         for module in list(sys.modules.values()):
             path = _file_of(module)
-            if path is None or os.path.realpath(path).startswith(self._library) or "/autocron/" in path:
+            if path is None or os.path.realpath(path).startswith(self._library) or path.startswith(_OWN_FILES):
                 continue
             try:
                 mtime = os.stat(path).st_mtime
@@ -174,7 +177,7 @@ def _file_of(module: ModuleType | None) -> str | None:
 
 
 @contextmanager
-def _signal_handlers_kept() -> Iterator[None]:
+def _signal_handlers_kept() -> Generator[None]:
     """Whatever the imported code does to signal handlers, the worker keeps its own."""
     kept = {
         number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM)
