@@ -10,7 +10,7 @@ import autocron
 
 ROOT = Path(autocron.__file__).parent
 LEVELS = [
-    {"errors", "model", "clock", "names"},
+    {"errors", "model", "clock", "names", "version"},
     {"codec", "crontab", "retry", "wire"},
     {"store"},
     {"program", "terminal", "log", "launch", "link", "inline", "result", "task", "app"},
@@ -21,7 +21,7 @@ LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 
 
 def part(module: str) -> str:
-    return (module.split(".") + ["__init__"])[1]
+    return [*module.split("."), "__init__"][1]
 
 
 def own_part(path: Path) -> str:
