@@ -166,13 +166,13 @@ class Link:
             return
         try:
             self._released.wait(limit)
-            self._terminal.flush(FLUSH_LIMIT)
         except KeyboardInterrupt:
             self._send(wire.frame(wire.Bye(now=True)), flags=0)
             self._released.wait(HURRY_LIMIT)
             raise
         finally:
             self._hang_up()
+            self._terminal.close(FLUSH_LIMIT)
 
     def _hang_up(self) -> None:
         connection, self._connection = self._connection, None
@@ -254,14 +254,12 @@ class Link:
                 self._terminal.write(stream, data)
             case wire.Log(level=level, text=text):
                 logger.log(level, "%s", text)
-            case wire.Locked():
-                logger.warning("the autocron lock is on: until it is off, calls run in their caller")
             case wire.Welcome(refusal=refusal):  # one that was refused may be let in later
                 connection.refusal = refusal
                 self._welcome(connection)
             case wire.Farewell():
                 self._released.set()
-            case _:
+            case _:  # the lock is looked at in the database: the node's end follows
                 pass
 
     def _wake_watchers(self, uuid: str) -> None:

@@ -19,6 +19,7 @@ class Terminal:
         self._size = 0
         self._dropped = 0
         self._failed = False
+        self._closed = False
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -41,16 +42,19 @@ class Terminal:
         self._pending.append((stream, data))
         self._size += len(data)
 
-    def flush(self, limit: float) -> None:
-        """Wait until everything is written, at most `limit` seconds."""
+    def close(self, limit: float) -> None:
+        """Write what is left, for at most `limit` seconds, then end the thread."""
         with self._changed:
+            self._closed = True
+            self._changed.notify_all()
             self._changed.wait_for(lambda: self._size == 0, limit)
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                while not self._pending:
-                    self._changed.wait()
+                self._changed.wait_for(lambda: self._pending or self._closed)
+                if not self._pending:
+                    return
                 stream, data = self._pending.popleft()
             self._write(stream, data)
             with self._changed:

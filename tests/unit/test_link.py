@@ -1,0 +1,339 @@
+"""The link to a node: found, lost and found again; a node of the test's own stands at the other end."""
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import pytest
+
+from autocron import launch, wire
+from autocron.link import Link, ring
+from autocron.store.paths import socket_path
+from autocron.terminal import MAX_PENDING, Terminal
+
+PROGRAM = wire.Program("python", "/", [], ["shop"])
+LIMIT = 5.0
+
+
+class Node:
+    """Listens where a node would; the test says what it answers."""
+
+    def __init__(self, database: Path) -> None:
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(socket_path(database)))
+        self.listener.listen()
+        self.listener.settimeout(LIMIT)
+        self.peers: list[Peer] = []
+
+    def accept(self, *answers: Any) -> "Peer":
+        peer = Peer(self.listener.accept()[0])
+        self.peers.append(peer)
+        if answers:
+            assert isinstance(peer.next(), wire.Hello)
+        peer.say(*answers)
+        return peer
+
+    def close(self) -> None:
+        for one in (self.listener, *self.peers):
+            one.close()
+
+
+class Peer:
+    """The node's end of a connection."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.settimeout(LIMIT)
+        self.socket = sock
+        self._reader = wire.FrameReader(wire.FromApp)
+        self._messages: list[Any] = []
+
+    def next(self) -> Any:
+        while not self._messages:
+            data = self.socket.recv(65536)
+            if not data:
+                return None
+            self._messages += self._reader.feed(data)
+        return self._messages.pop(0)
+
+    def say(self, *messages: Any) -> None:
+        for message in messages:
+            self.socket.sendall(wire.frame(message))
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+WELCOME = wire.Welcome(1)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "x.db"
+
+
+@pytest.fixture
+def node(database: Path) -> Iterator[Node]:
+    one = Node(database)
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def spawned(monkeypatch: pytest.MonkeyPatch) -> "Queue[Path]":
+    spawned: Queue[Path] = Queue()
+    monkeypatch.setattr(launch, "_spawn", spawned.put)
+    return spawned
+
+
+@pytest.fixture
+def link(database: Path, spawned: "Queue[Path]") -> Iterator[Link]:
+    one = Link(database, lambda: PROGRAM, lambda: False)
+    yield one
+    one.leave(0)
+
+
+def opened(link: Link) -> "Queue[bool]":
+    """Open the link in a thread: the test has to answer meanwhile."""
+    result: Queue[bool] = Queue()
+    threading.Thread(target=lambda: result.put(link.open()), daemon=True).start()
+    return result
+
+
+def connected(link: Link, node: Node, *answers: Any) -> Peer:
+    result = opened(link)
+    peer = node.accept(*(answers or (WELCOME,)))
+    assert result.get(timeout=LIMIT)
+    return peer
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    done = threading.Event()
+    for _ in range(500):
+        if condition():
+            return
+        done.wait(0.01)
+    raise AssertionError("it did not happen")
+
+
+def test_a_node_that_is_there_is_used(link: Link, node: Node, spawned: "Queue[Path]") -> None:
+    peer = connected(link, node)
+    link.wake()
+    assert peer.next() == wire.Wake()
+    assert link.is_up
+    assert spawned.empty()
+
+
+def test_where_there_is_no_node_one_is_started(link: Link, database: Path, spawned: "Queue[Path]") -> None:
+    result = opened(link)
+    assert spawned.get(timeout=LIMIT) == database
+    node = Node(database)
+    node.accept(WELCOME)
+    assert result.get(timeout=LIMIT)
+    node.close()
+
+
+def test_a_node_that_ends_before_its_welcome_is_tried_again(link: Link, node: Node) -> None:
+    result = opened(link)
+    node.accept().close()
+    node.accept(WELCOME)
+    assert result.get(timeout=LIMIT)
+
+
+def test_what_comes_with_the_welcome_is_not_lost(link: Link, node: Node, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        connected(link, node, wire.Log(logging.INFO, "before"), WELCOME, wire.Log(logging.INFO, "after"))
+        eventually(lambda: caplog.messages == ["before", "after"])
+
+
+def test_a_refusal_is_loud_and_may_end(link: Link, node: Node, caplog: pytest.LogCaptureFixture) -> None:
+    result = opened(link)
+    peer = node.accept(wire.Welcome(1, "another program"))
+    assert not result.get(timeout=LIMIT)
+    assert "another program" in caplog.text
+    assert caplog.records[0].levelname == "ERROR"
+    peer.say(WELCOME)
+    eventually(lambda: link.is_up)
+
+
+def test_those_who_wait_are_woken_and_subscribe_again_after_a_loss(link: Link, node: Node) -> None:
+    peer = connected(link, node)
+    woken = threading.Event()
+    with link.watch("job", woken.set):
+        assert peer.next() == wire.Subscribe("job")
+        peer.say(wire.Done("other"), wire.Done("job"))
+        assert woken.wait(LIMIT)
+        woken.clear()
+        peer.close()
+        assert woken.wait(LIMIT)
+        peer = node.accept(WELCOME)
+        assert peer.next() == wire.Subscribe("job")
+    assert peer.next() == wire.Unsubscribe("job")
+
+
+def test_only_the_last_of_several_who_wait_unsubscribes(link: Link, node: Node) -> None:
+    peer = connected(link, node)
+    with link.watch("job", lambda: None), link.watch("job", lambda: None):
+        pass
+    assert [peer.next() for _ in range(3)] == [wire.Subscribe("job"), wire.Subscribe("job"), wire.Unsubscribe("job")]
+
+
+def test_a_call_never_waits_for_a_node_that_does_not_read(link: Link, node: Node) -> None:
+    connected(link, node)
+    for _ in range(100_000):
+        link.wake()
+    assert link.is_up
+
+
+def test_the_program_is_told_again_only_when_it_has_changed(link: Link, node: Node) -> None:
+    peer = connected(link, node)
+    link.declare()
+    link._program = lambda: wire.Program("python", "/", [], ["shop", "shop.views"])
+    link.declare()
+    link.declare()
+    link.wake()
+    assert peer.next() == wire.Declare(link._program())
+    assert peer.next() == wire.Wake()
+
+
+def test_while_the_lock_is_on_no_node_is_wanted(database: Path, node: Node, spawned: "Queue[Path]") -> None:
+    locked = threading.Event()
+    locked.set()
+    link = Link(database, lambda: PROGRAM, locked.is_set)
+    assert not link.open()
+    locked.clear()
+    link.wake()  # the next call brings it back
+    node.accept(WELCOME)
+    eventually(lambda: link.is_up)
+    assert spawned.empty()
+    link.leave(0)
+
+
+@pytest.mark.parametrize("last_word", [wire.Farewell(), None])
+def test_leaving_says_goodbye_and_waits_for_the_answer(link: Link, node: Node, last_word: Any) -> None:
+    peer = connected(link, node)
+    left = threading.Thread(target=link.leave, args=(LIMIT,))
+    left.start()
+    assert peer.next() == wire.Bye()
+    assert left.is_alive()
+    peer.say(last_word) if last_word else peer.close()
+    left.join(LIMIT)
+    assert not left.is_alive()
+    assert not link.is_up
+
+
+def test_after_leaving_nothing_connects_again(link: Link, node: Node) -> None:
+    connected(link, node)
+    link.leave(0)
+    link.wake()
+    node.listener.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        node.accept()
+
+
+def test_a_forked_child_leaves_the_parents_link_alone(link: Link, node: Node) -> None:
+    peer = connected(link, node)
+    child = os.fork()
+    if child == 0:
+        link.forget()
+        link.wake()
+        os._exit(0)
+    os.waitpid(child, 0)
+    link.wake()
+    assert peer.next() == wire.Wake()
+
+
+def test_a_node_that_holds_its_lock_without_a_socket_is_told_of(
+    link: Link, database: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(launch, "NO_SOCKET_LIMIT", 0.05)
+    monkeypatch.setattr(launch.paths, "lock_holder", lambda *_: 4711)
+    assert not link.open()
+    assert "x.db.sock" in caplog.text
+
+
+def test_an_interpreter_that_fails_is_told_of(
+    database: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    link = Link(database, lambda: PROGRAM, lambda: False)
+    for python, said in (("/bin/false", "exit status 1"), ("/nowhere/python", "No such file")):
+        monkeypatch.setenv("AUTOCRON_PYTHON", python)
+        assert not link._connect()
+        assert said in caplog.text
+
+
+def test_nothing_is_started_while_another_process_starts_it(
+    database: Path, spawned: "Queue[Path]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch.paths, "try_lock", lambda *_: False)
+    with pytest.raises(launch.NoNode, match="did not answer"):
+        launch.connect(database, b"", 0.05)
+    assert spawned.empty()
+
+
+def test_ringing_wakes_a_node_that_is_there(database: Path, node: Node) -> None:
+    ring(database)
+    peer = node.accept()
+    assert [peer.next(), peer.next()] == [wire.Wake(), None]
+    node.close()
+    ring(database)
+    ring(database.with_name("nowhere.db"))
+
+
+# The terminal
+
+
+@pytest.fixture
+def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, int]]:
+    reading, writing = os.pipe()
+    monkeypatch.setattr("autocron.terminal._descriptor", lambda _: writing)
+    yield reading, writing
+    os.close(reading)
+    os.close(writing)
+
+
+def test_what_tasks_print_is_written_in_order(pipe: tuple[int, int]) -> None:
+    terminal = Terminal()
+    for text in (b"one\n", b"two\n"):
+        terminal.write(1, text)
+    terminal.close(LIMIT)
+    assert os.read(pipe[0], 100) == b"one\ntwo\n"
+
+
+def test_a_terminal_that_does_not_read_costs_output_not_time(pipe: tuple[int, int]) -> None:
+    terminal = Terminal()
+    for _ in range(40):
+        terminal.write(1, bytes(MAX_PENDING // 16))
+    received = b""
+    os.set_blocking(pipe[0], False)
+
+    def read() -> bool:
+        nonlocal received
+        terminal.write(1, b"end\n")
+        try:
+            received += os.read(pipe[0], 1 << 20)
+        except BlockingIOError:
+            return False
+        return received.endswith(b"end\n") and b"bytes of output dropped" in received
+
+    eventually(read)
+    terminal.close(LIMIT)
+    assert len(received) < 2 * MAX_PENDING
+
+
+def test_a_terminal_that_is_gone_is_told_of_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    monkeypatch.setattr("autocron.terminal._descriptor", lambda _: writing)
+    terminal = Terminal()
+    for _ in range(3):
+        terminal.write(1, b"lost\n")
+    terminal.close(LIMIT)
+    os.close(writing)
+    assert len(caplog.records) == 1
