@@ -21,6 +21,7 @@ class AppConnection:
         self.accepted = False
         self.leaving = False
         self.dropped = 0
+        self.watched_for_writes = False
         self._reader = wire.FrameReader(wire.FromApp)
         self._pending = bytearray()
 

@@ -1,0 +1,284 @@
+"""The workers: spawned as the fleet wants them, given the jobs that the dispatcher chooses, buried when they die."""
+
+import contextlib
+import logging
+import os
+import selectors
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from autocron import wire
+from autocron.clock import Clock
+from autocron.model import Claim, Crashed, Interrupted, NotBegun, Outcome, Settings, Unrunnable
+from autocron.node.dispatch import Dispatcher
+from autocron.node.fleet import Fleet, WorkerState
+from autocron.node.process import WorkerProcess
+from autocron.store.paths import FIRST_WORKER_BYTE
+
+
+class Events(Protocol):
+    """What the crew tells the node."""
+
+    def settle(self, claim: Claim, outcome: Outcome, started_at: float, finished_at: float) -> None:
+        """A job has an outcome."""
+
+    def reported(self, report: wire.Report, make_ready: Callable[[], None]) -> None:
+        """A worker of this generation has imported the program; it gets jobs when `make_ready` is called."""
+
+    def show(self, stream: int, data: bytes) -> None:
+        """A task has printed something."""
+
+    def log(self, level: int, text: str) -> None:
+        """There is something to say."""
+
+
+class Crew:
+    """All workers of this node."""
+
+    def __init__(self, selector: selectors.BaseSelector, database: Path, clock: Clock, events: Events) -> None:
+        self._selector = selector
+        self._database = database
+        self._clock = clock
+        self._events = events
+        self._workers: dict[int, WorkerProcess] = {}
+        self._spawned = 0
+        self._dispatcher = Dispatcher()
+        self._fleet = Fleet()
+        self.sources: dict[str, float] = {}
+
+    @property
+    def gone(self) -> bool:
+        """No worker is left."""
+        return not self._workers
+
+    @property
+    def idle(self) -> bool:
+        """No job is with any worker."""
+        return self._dispatcher.idle
+
+    @property
+    def generation(self) -> int:
+        """Which version of the program the workers run."""
+        return self._fleet.generation
+
+    @property
+    def is_complete(self) -> bool:
+        """All workers that are wanted are at work."""
+        members = self._fleet.members.values()
+        return sum(member.state is WorkerState.READY for member in members) >= self._fleet.wanted
+
+    @property
+    def must_be_polled(self) -> bool:
+        """The system does not tell when a worker ends."""
+        return any(worker.pidfd is None for worker in self._workers.values())
+
+    def status(self) -> list[wire.WorkerStatus]:
+        """Say how each worker is."""
+        return [
+            wire.WorkerStatus(
+                worker.pid,
+                self._fleet.members[number].state.value,
+                [claim.uuid for claim in self._dispatcher.jobs_of(number)],
+            )
+            for number, worker in self._workers.items()
+        ]
+
+    def next_look(self, now: float) -> list[float]:
+        """Say when there will be something to do even if nothing happens."""
+        return [moment for moment in (self._dispatcher.next_look(), self._fleet.next_look(now)) if moment is not None]
+
+    # Jobs
+
+    def room(self) -> int:
+        """Say how many jobs should be claimed now."""
+        return self._dispatcher.room()
+
+    def take(self, claims: list[Claim]) -> None:
+        """Take over claimed jobs."""
+        self._dispatcher.put(claims)
+
+    def send_jobs(self, now: float) -> None:
+        """Send jobs to workers; what waits behind a long job is given to others."""
+        for number in self._dispatcher.stuck(now):
+            self._take_back(number)
+        unsent: list[tuple[int, Claim]] = []
+        for number, claim in self._dispatcher.assign(now):
+            if not self._workers[number].try_send(wire.Begin(claim)):
+                unsent.append((number, claim))
+        for number, claim in reversed(unsent):
+            self._dispatcher.put_back(self._dispatcher.took_back(number, [claim.uuid]))
+
+    def give_up_waiting(self) -> None:
+        """Give back every job that no worker has begun."""
+        for number in self._workers:
+            self._dispatcher.close(number)
+            self._take_back(number)
+        for claim in self._dispatcher.empty():
+            self._events.settle(claim, NotBegun(), claim.claimed_at, claim.claimed_at)
+
+    def _take_back(self, number: int) -> None:
+        """Take what the worker has not begun out of its socket; what is no job is sent again."""
+        worker = self._workers[number]
+        messages = worker.take_back()
+        begins = [message.claim.uuid for message in messages if isinstance(message, wire.Begin)]
+        self._dispatcher.put_back(self._dispatcher.took_back(number, begins))
+        for message in messages:
+            if not isinstance(message, wire.Begin):
+                worker.try_send(message)
+
+    # Workers
+
+    def man(self, program: wire.Program, settings: Settings) -> None:
+        """Spawn what is missing, let go what is too much or of an older generation."""
+        self._fleet.wanted = settings.workers
+        plan = self._fleet.plan(self._clock.monotonic(), lambda number: bool(self._dispatcher.jobs_of(number)))
+        for number in plan.retire:
+            self._dispatcher.close(number)
+            self._take_back(number)
+        for number in plan.stop:
+            self._workers[number].finish()
+        for _ in range(plan.spawn):
+            self._spawn(program, settings)
+
+    def renew(self) -> None:
+        """Replace all workers, each when its job is done."""
+        self._fleet.renew()
+        self.sources = {}
+
+    def import_more(self, modules: list[str], main: wire.MainModule | None) -> None:
+        """Let the workers import more of the program."""
+        for worker in self._workers.values():
+            worker.try_send(wire.Import(modules, main))
+
+    def finish(self) -> None:
+        """Let all workers end when they are done."""
+        for worker in self._workers.values():
+            worker.finish()
+
+    def interrupt(self) -> None:
+        """Ask all running jobs to stop."""
+        for worker in self._workers.values():
+            worker.interrupt()
+
+    def kill(self) -> None:
+        """Kill all workers."""
+        for worker in self._workers.values():
+            worker.kill()
+
+    def _spawn(self, program: wire.Program, settings: Settings) -> None:
+        self._spawned += 1
+        number = self._spawned
+        setup = wire.Setup(program, str(self._database), self._free_slot(), settings.max_payload)
+        self._fleet.spawned(number)
+        try:
+            worker = WorkerProcess(number, setup.slot, self._fleet.generation, setup)
+        except OSError as error:
+            self._events.log(logging.ERROR, f"a worker could not be started with {program.python}: {error}")
+            self._fleet.gone(number, self._clock.monotonic())
+            return
+        self._workers[number] = worker
+        self._watch(worker.channel, lambda: self._receive(worker))
+        for stream, descriptor in worker.outputs.items():
+            self._watch(descriptor, partial(self._forward_output, worker, stream))
+        if worker.pidfd is not None:
+            self._watch(worker.pidfd, lambda: self._bury(worker))
+
+    def _free_slot(self) -> int:
+        taken = {worker.slot for worker in self._workers.values()}
+        return next(slot for slot in range(FIRST_WORKER_BYTE, FIRST_WORKER_BYTE + len(taken) + 1) if slot not in taken)
+
+    def _watch(self, watched: Any, action: Callable[[], None]) -> None:
+        self._selector.register(watched, selectors.EVENT_READ, action)
+
+    def _unwatch(self, watched: Any) -> None:
+        with contextlib.suppress(KeyError, ValueError):
+            if watched is not None:
+                self._selector.unregister(watched)
+
+    def _receive(self, worker: WorkerProcess) -> None:
+        messages = worker.receive()
+        if not messages:
+            self._unwatch(worker.channel)  # the stream has ended; the process tells how
+        now = self._clock.monotonic()
+        for message in messages:
+            match message:
+                case wire.Ended():
+                    self._ended(worker, message, now)
+                case wire.Report():
+                    self._report(worker, message)
+
+    def _ended(self, worker: WorkerProcess, ended: wire.Ended, now: float) -> None:
+        claim = self._dispatcher.ended(worker.number, ended.uuid, ended.elapsed, now)
+        if claim is None or claim.attempt != ended.attempt:
+            self._events.log(logging.WARNING, f"a late outcome of job {ended.uuid} was refused")
+            return
+        if isinstance(ended.outcome, Unrunnable):
+            self._events.log(
+                logging.ERROR,
+                f"job {claim.uuid} of {claim.task} is parked: {ended.outcome.reason}."
+                " It runs when a version of the code that can run it is started",
+            )
+        self._events.settle(claim, ended.outcome, ended.started_at, ended.finished_at)
+
+    def _report(self, worker: WorkerProcess, report: wire.Report) -> None:
+        if worker.generation != self._fleet.generation:
+            return
+        self.sources.update(report.sources)
+        self._events.reported(report, lambda: self._make_ready(worker.number))
+
+    def _make_ready(self, number: int) -> None:
+        member = self._fleet.members.get(number)
+        if member and member.state is WorkerState.STARTING:
+            self._fleet.ready(number)
+            self._dispatcher.add(number)
+
+    def _forward_output(self, worker: WorkerProcess, stream: int) -> None:
+        data = worker.read_output(stream)
+        if data is None:
+            self._unwatch(worker.outputs[stream])
+        elif data:
+            self._events.show(stream, data)
+
+    # Ends
+
+    def bury(self) -> None:
+        """Look for workers that have ended, and reap what dead ones have left to this node."""
+        for worker in list(self._workers.values()):
+            self._bury(worker)
+        own = {worker.pid for worker in self._workers.values()}
+        with contextlib.suppress(ChildProcessError):
+            while dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                if dead.si_pid in own:
+                    return  # it ended just now; its own turn comes
+                os.waitpid(dead.si_pid, 0)
+
+    def _bury(self, worker: WorkerProcess) -> None:
+        how = worker.ended()
+        if how is None:
+            return
+        self._receive(worker)
+        self._take_back(worker.number)
+        for stream in worker.outputs:
+            while data := worker.read_output(stream):
+                self._events.show(stream, data)
+        self._settle_jobs_of(worker, how)
+        if not worker.asked_to_stop and self._fleet.members[worker.number].state is WorkerState.STARTING:
+            self._events.log(
+                logging.ERROR, f"worker {worker.pid} ended ({how}) before it was ready; a new one is tried"
+            )
+        self._fleet.gone(worker.number, self._clock.monotonic())
+        del self._workers[worker.number]
+        for watched in (worker.channel, worker.pidfd, *worker.outputs.values()):
+            self._unwatch(watched)
+        worker.close()
+
+    def _settle_jobs_of(self, worker: WorkerProcess, how: str) -> None:
+        """What is left with a dead worker was begun: it runs one job at a time."""
+        for claim in self._dispatcher.remove(worker.number):
+            if not worker.asked_to_stop:
+                message = f"worker {worker.pid} ended ({how}) while it ran {claim.task} {claim.uuid}"
+                self._events.log(logging.ERROR, message)
+            outcome = Interrupted() if worker.asked_to_stop else Crashed(how)
+            self._events.settle(claim, outcome, claim.claimed_at, self._clock.now())
