@@ -134,7 +134,11 @@ class Node:
         self._audience.close()
 
     def _is_over(self) -> bool:
-        return self._phase is Phase.FINISHING and self._crew.gone and not self._transitions and not self._exchanging
+        if self._phase is not Phase.FINISHING or not self._crew.gone:
+            return False
+        # With a database that fails until the end, the next node finds the jobs as lost with this one.
+        gave_up = self._store_failing and self._phase_until is None
+        return gave_up or (not self._transitions and not self._exchanging)
 
     def _sleep(self) -> float:
         """Say for how many seconds nothing needs to be done unless something happens."""
