@@ -11,10 +11,18 @@ import uuid
 from pathlib import Path
 from types import ModuleType
 
+# A process that multiprocessing has spawned executes its parent's main module again, under the second of these names.
+MAIN_NAMES = ("__main__", "__mp_main__")
+
+
+def main_module() -> ModuleType | None:
+    """Give the module that was started."""
+    return sys.modules.get("__mp_main__") or sys.modules.get("__main__")
+
 
 def main_name() -> str | None:
     """Give the real name of the ``__main__`` module; None in a REPL, with ``python -c`` or a script from stdin."""
-    main = sys.modules.get("__main__")
+    main = main_module()
     if main is None:
         return None
     spec = getattr(main, "__spec__", None)
@@ -28,14 +36,14 @@ def main_name() -> str | None:
 
 def real_module_name(name: str) -> str:
     """Give the name under which a worker knows this module."""
-    return (main_name() or name) if name == "__main__" else name
+    return (main_name() or name) if name in MAIN_NAMES else name
 
 
 def find_module(name: str) -> ModuleType | None:
     """Give the module of this real name if it is imported already; never imports anything."""
     module = sys.modules.get(name)
     if module is None and name == main_name():
-        return sys.modules.get("__main__")
+        return main_module()
     return module
 
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from autocron.names import main_name
+from autocron.names import MAIN_NAMES, main_module, main_name
 from autocron.task import Registry
 from autocron.wire import MainModule, Program
 
@@ -45,7 +45,7 @@ def describe(registry: Registry, started_in: set[str]) -> Program:
         python=interpreter(),
         cwd=os.getcwd(),  # noqa: PTH109 - it may be deleted
         sys_path=[os.path.abspath(entry) for entry in sys.path],  # noqa: PTH100 - links stay links
-        modules=[name for name in modules if name != "__main__" and (main is None or name != main.name)],
+        modules=[name for name in modules if name not in MAIN_NAMES and (main is None or name != main.name)],
         main=main,
         django_settings=_django_settings(),
         environ=own_environ(),
@@ -71,7 +71,7 @@ def own_environ() -> dict[str, str]:
 
 
 def _main_module() -> MainModule | None:
-    main, name = sys.modules.get("__main__"), main_name()
+    main, name = main_module(), main_name()
     file = getattr(main, "__file__", None)
     if name is None or file is None:
         return None

@@ -13,7 +13,7 @@ from autocron import crontab
 from autocron.clock import to_timestamp
 from autocron.errors import ConfigError
 from autocron.model import Declaration, Missed, Overlap
-from autocron.names import main_name, real_module_name
+from autocron.names import MAIN_NAMES, main_name, real_module_name
 from autocron.result import Seconds, TaskResult, current_job
 
 __all__ = ["AsyncTask", "Registry", "Task", "cron", "current_job", "delay", "registry"]
@@ -233,7 +233,7 @@ class Registry:
     def _declared_in(self, function: Callable[..., Any]) -> None:
         # Where the decorator stands need not be where the function comes from: delay(library.function).
         names = {function.__module__: None, calling_module(): None}
-        self.has_main = self.has_main or "__main__" in names
+        self.has_main = self.has_main or not names.keys().isdisjoint(MAIN_NAMES)
         self._modules.update({real_module_name(name): None for name in names if name})
         self.on_change()
 
@@ -277,7 +277,7 @@ def _refuse_unreachable(function: Callable[..., Any], decorator: str) -> None:
         raise ConfigError(f"a worker can't find {name}; move it out of the function, to the top of its module")
     if "." in name and _first_parameter(function) in {"self", "cls"}:
         raise ConfigError(f"{name} is a method: a worker has no object for it. Use a static method or a function")
-    if function.__module__ == "__main__" and main_name() is None:
+    if function.__module__ in MAIN_NAMES and main_name() is None:
         raise ConfigError(f"a worker can't import what is typed in: write {name} into a module of your application")
 
 

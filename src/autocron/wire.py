@@ -62,6 +62,10 @@ class Wake(msgspec.Struct, frozen=True, tag=True):
     """There may be something to do."""
 
 
+class Look(msgspec.Struct, frozen=True, tag=True):
+    """Somebody has changed settings: read them now."""
+
+
 class Declare(msgspec.Struct, frozen=True, tag=True):
     """The program as it is now: more modules than at the hello declare tasks."""
 
@@ -90,7 +94,7 @@ class AskStatus(msgspec.Struct, frozen=True, tag=True):
     """How are you? Asking does not keep a node alive."""
 
 
-FromApp = Hello | Wake | Declare | Subscribe | Unsubscribe | Bye | AskStatus
+FromApp = Hello | Wake | Look | Declare | Subscribe | Unsubscribe | Bye | AskStatus
 
 
 # From the node to an application.

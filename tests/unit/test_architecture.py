@@ -10,7 +10,7 @@ import autocron
 
 ROOT = Path(autocron.__file__).parent
 LEVELS = [
-    {"errors", "model", "clock", "names", "version"},
+    {"errors", "model", "clock", "names", "text", "version"},
     {"codec", "crontab", "retry", "wire"},
     {"store"},
     {"program", "terminal", "log", "launch", "link", "inline", "result", "task", "app"},

@@ -1,7 +1,8 @@
 import pytest
 
 from autocron.model import Declaration
-from autocron.node.summary import duration, summary
+from autocron.node.summary import summary
+from autocron.text import duration
 
 CLEANUP = Declaration("shop.cleanup", "shop.cleanup", "shop", "30 2 * * *", "UTC")
 ODD = Declaration("shop.odd", "shop.odd", "shop", "* 2 * * *", "UTC")

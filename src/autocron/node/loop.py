@@ -206,6 +206,8 @@ class Node:
             case wire.Wake():
                 self._look = True
                 self._maintenance.touched()
+            case wire.Look():
+                self._store.submit(_read, self._looked_around)
             case wire.Hello():
                 self._hello(app, message)
             case wire.Declare(program=program):

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 from autocron import crontab
 from autocron.model import Declaration
+from autocron.text import duration
 
 
 def summary(
@@ -18,14 +19,6 @@ def summary(
     timetables = ((one.name, crontab.from_stored(one.text, one.tz)) for one in declarations)
     hints = [f"schedule {name}: {hint}" for name, timetable in timetables if (hint := timetable.hint())]
     return ", ".join(parts), hints
-
-
-def duration(seconds: float) -> str:
-    """Give a duration as people say it: "in 4 h" without the "in"."""
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{round(seconds / size)} {unit}"
-    return f"{max(0, round(seconds))} s"
 
 
 def _next(declarations: Sequence[Declaration], next_slot: tuple[float, str], now: float) -> str:

@@ -91,7 +91,7 @@ def main() -> None:
     if not paths.try_lock(database, setup.slot):
         raise SystemExit("the place of this worker is taken")
     sys.path[:] = [*setup.program.sys_path, *(path for path in sys.path if path not in setup.program.sys_path)]
-    become_worker(open_store(database), setup.max_payload)
+    become_worker(open_store(database), setup.max_payload, database)
     cast("io.TextIOWrapper[Any]", sys.stdout).reconfigure(line_buffering=True)
     Worker(channel, setup).work()
     _flush()

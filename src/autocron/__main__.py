@@ -1,0 +1,5 @@
+"""``python -m autocron`` is the admin tool."""
+
+from autocron.cli import main
+
+main()

@@ -1,0 +1,5 @@
+"""The admin tool: ``autocron DATABASE [OPTIONS] [COMMAND]``."""
+
+from autocron.cli.command import main
+
+__all__ = ["main"]

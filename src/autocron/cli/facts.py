@@ -1,0 +1,95 @@
+"""What there is to know about a database and the node that works on it."""
+
+import contextlib
+from pathlib import Path
+
+import msgspec
+
+from autocron import crontab, wire
+from autocron.clock import Clock
+from autocron.model import Settings, StoredJob, StoredSchedule
+from autocron.store.base import Store
+from autocron.store.paths import connect
+
+NODE_PATIENCE = 2.0  # seconds
+
+
+class ScheduleFacts(msgspec.Struct, frozen=True):
+    """A schedule and when it fires next, in seconds since the epoch."""
+
+    name: str
+    text: str
+    tz: str
+    missed: str
+    overlap: str
+    next_run: float | None
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """Everything that ``autocron DATABASE`` shows."""
+
+    database: str
+    now: float
+    settings: Settings
+    node: wire.Status | None
+    jobs: dict[str, int]
+    scheduled: int
+    held: int
+    schedules: list[ScheduleFacts]
+
+
+class Board(msgspec.Struct, frozen=True):
+    """Everything that ``autocron DATABASE top`` shows."""
+
+    facts: Facts
+    running: list[StoredJob]
+    queued: list[StoredJob]
+    failed: list[StoredJob]
+
+
+def collect(database: Path, store: Store, clock: Clock) -> Facts:
+    """Read the database and ask the node."""
+    now = clock.now()
+    counts = store.counts(now)
+    return Facts(
+        str(database),
+        now,
+        store.settings(),
+        ask_node(database),
+        {state.value: number for state, number in counts.by_state.items()},
+        counts.scheduled,
+        counts.held,
+        [_schedule_facts(schedule, now) for schedule in store.schedules()],
+    )
+
+
+def collect_board(database: Path, store: Store, clock: Clock, rows: int) -> Board:
+    """Read what runs, what comes next and what failed, `rows` of each at most."""
+    now = clock.now()
+    running, queued, failed = (store.find(which, rows, now) for which in ("running", "queued", "failed"))
+    return Board(collect(database, store, clock), running, queued, failed)
+
+
+def _schedule_facts(schedule: StoredSchedule, now: float) -> ScheduleFacts:
+    declared = schedule.declaration
+    timetable = crontab.from_stored(declared.text, declared.tz)
+    next_run = timetable.next_after(max(now, schedule.cursor))
+    return ScheduleFacts(declared.name, declared.text, declared.tz, declared.missed, declared.overlap, next_run)
+
+
+def ask_node(database: Path) -> wire.Status | None:
+    """Ask the node how it is; None when there is none."""
+    with contextlib.suppress(OSError, wire.WireError), connect(database, NODE_PATIENCE) as sock:
+        sock.sendall(wire.frame(wire.AskStatus()))
+        reader = wire.FrameReader(wire.FromNode)
+        while data := sock.recv(65536):
+            for message in reader.feed(data):
+                if isinstance(message, wire.Status):
+                    return message
+    return None
+
+
+def tell_node(database: Path) -> None:
+    """Make the node look at the database now, if there is one."""
+    with contextlib.suppress(OSError), connect(database, NODE_PATIENCE) as sock:
+        sock.sendall(wire.frame(wire.Look()))

@@ -1,0 +1,93 @@
+"""Facts as tables for a terminal. Nothing here reads anything."""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import msgspec
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from autocron.cli.facts import Board, Facts
+from autocron.model import State, StoredJob
+from autocron.text import duration
+
+
+def printable(text: str) -> str:
+    """Give the text with everything escaped that a terminal would act on."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def overview(facts: Facts) -> RenderableType:
+    """Show settings, node, jobs and schedules."""
+    return Group(
+        Text(printable(facts.database), style="bold"),
+        _section("settings", ("name", "value"), msgspec.structs.asdict(facts.settings).items()),
+        _node(facts),
+        _jobs(facts),
+        _schedules(facts),
+    )
+
+
+def board(live: Board) -> RenderableType:
+    """Show what runs, what comes next, what failed, and the schedules."""
+    now = live.facts.now
+    return Group(
+        Text(printable(live.facts.database), style="bold"),
+        _jobs(live.facts),
+        _job_table("running", live.running, "for", lambda job: duration(now - (job.started_at or now))),
+        _job_table("next", live.queued, "due", lambda job: _in(job.run_at - now)),
+        _job_table("failed", live.failed, "error", lambda job: _first_line(job.error_message)),
+        _schedules(live.facts),
+    )
+
+
+def _node(facts: Facts) -> RenderableType:
+    node = facts.node
+    if node is None:
+        return Text("no node works on it now: jobs run when an application starts one", style="yellow")
+    up = duration(facts.now - node.started_at)
+    rows: list[tuple[object, ...]] = [("node", node.pid, f"{node.state}, up for {up}", "")]
+    rows += [("worker", worker.pid, worker.state, len(worker.jobs)) for worker in node.workers]
+    rows += [("application", pid, "", "") for pid in node.applications]
+    return _section("processes", ("process", "pid", "state", "jobs"), rows)
+
+
+def _jobs(facts: Facts) -> RenderableType:
+    rows: list[tuple[object, ...]] = [(state.value, facts.jobs.get(state.value, 0)) for state in State]
+    rows += [("of those queued: due later", facts.scheduled), ("of those queued: parked", facts.held)]
+    return _section("jobs", ("state", "number"), rows)
+
+
+def _schedules(facts: Facts) -> RenderableType:
+    rows = [
+        (one.name, one.text, one.tz, _moment(one.next_run, one.tz), _in(one.next_run - facts.now))
+        if one.next_run is not None
+        else (one.name, one.text, one.tz, "never", "")
+        for one in facts.schedules
+    ]
+    return _section("schedules", ("name", "when", "zone", "next run", ""), rows)
+
+
+def _job_table(title: str, jobs: Sequence[StoredJob], column: str, value: Callable[[StoredJob], str]) -> RenderableType:
+    return _section(title, ("job", "task", column), [(job.uuid, job.task, value(job)) for job in jobs])
+
+
+def _section(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> RenderableType:
+    table = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*(Text(printable(str(cell))) for cell in row))
+    return table if table.row_count else Text(f"no {title}")
+
+
+def _moment(seconds: float, zone: str) -> str:
+    return f"{datetime.fromtimestamp(seconds, ZoneInfo(zone)):%Y-%m-%d %H:%M:%S}"
+
+
+def _in(seconds: float) -> str:
+    return "now" if seconds <= 0 else f"in {duration(seconds)}"
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0]

@@ -1,0 +1,119 @@
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from autocron.cli.command import autocron
+from autocron.cli.render import printable
+from autocron.model import Declaration, NewJob
+from autocron.store.base import Store
+from autocron.store.sqlite import open_store
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("AUTOCRON_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def store(home: Path) -> Iterator[Store]:
+    store = open_store(home / "shop.db")
+    store.settings()  # creates the database
+    yield store
+    store.close()
+
+
+def run(*args: str, answer: str | None = None) -> Result:
+    return CliRunner().invoke(autocron, args, input=answer)
+
+
+def facts() -> dict[str, object]:
+    result = run("shop.db", "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.output)
+
+
+def test_it_shows_settings_jobs_schedules_and_the_full_path(store: Store, home: Path):
+    now = time.time()
+    store.declare([Declaration("shop.tidy", "shop.tidy", "shop", "every 3600", "UTC")], ["shop"], [], [], now)
+    store.insert(NewJob("u1", "shop.mail", "[[],{}]", now, now))
+    output = run("shop.db").output
+    for text in (str(home / "shop.db"), "workers", "shop.tidy", "every 3600", "no node works on it now"):
+        assert text in output.replace("\n", "") or text in output
+    found = facts()
+    assert found["database"] == str(home / "shop.db")
+    assert found["jobs"] == {"queued": 1}
+    assert found["node"] is None
+
+
+@pytest.mark.parametrize(("word", "locked"), [("on", True), ("OFF", False), ("True", True), ("false", False)])
+def test_the_lock_is_set_in_any_case(store: Store, word: str, locked: bool):
+    store.set({"locked": not locked})
+    assert run("shop.db", "--set-autocron-lock", word).exit_code == 0
+    assert store.settings().locked is locked
+
+
+def test_settings_are_stored_and_reset_but_the_lock_stays(store: Store):
+    assert run("shop.db", "--set-max-workers", "3", "--set-result-ttl", "60").exit_code == 0
+    assert run("--set-autocron-lock", "on", "shop.db").exit_code == 0
+    assert (store.settings().workers, store.settings().result_ttl) == (3, 60.0)
+    assert run("shop.db", "--set-defaults").exit_code == 0
+    assert (store.settings().workers, store.settings().locked) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("args", "hint"),
+    [
+        (["shop.db", "--set-autocron-lock", "maybe"], "on, off, true, false"),
+        (["shop.db", "--set-max-workers", "0"], "x>=1"),
+        (["shop.db", "--set-result-ttl", "-1"], "x>0"),
+        (["shop.db", "--no-such-option"], "No such option"),
+        (["explain"], "./explain"),
+        (["demo"], "./demo"),
+        (["shop.db", "tpo"], "No such command"),
+        ([], "DATABASE"),
+    ],
+)
+@pytest.mark.usefixtures("store")
+def test_wrong_command_lines_say_what_would_be_right(args: list[str], hint: str):
+    result = run(*args)
+    assert result.exit_code == 2
+    assert hint in result.output
+
+
+@pytest.mark.parametrize("more", [[], ["--set-max-workers", "2"], ["--delete-database", "--yes"], ["top", "--once"]])
+def test_a_database_that_is_not_there_is_named_and_not_created(home: Path, more: list[str]):
+    result = run("nope.db", *more)
+    assert result.exit_code == 1
+    assert str(home / "nope.db") in result.output
+    assert list(home.iterdir()) == []
+
+
+def test_deleting_asks_and_leaves_nothing(store: Store, home: Path):
+    store.close()
+    assert run("shop.db", "--delete-database", answer="n\n").exit_code == 1
+    assert (home / "shop.db").exists()
+    assert run("shop.db", "--delete-database", answer="y\n").exit_code == 0
+    assert list(home.iterdir()) == []
+
+
+def test_top_shows_what_comes_next_and_what_is_due_later(store: Store):
+    now = time.time()
+    store.insert(NewJob("u1", "shop.mail", "[[],{}]", now, now))
+    store.insert(NewJob("u2", "shop.later", "[[],{}]", now + 3600, now))
+    output = run("shop.db", "top", "--once").output
+    assert output.index("shop.mail") < output.index("shop.later")
+
+
+def test_what_a_terminal_would_act_on_is_shown_escaped():
+    assert printable("a\x1b[2Jb\n") == "a\\x1b[2Jb\\n"
+
+
+def test_the_version_needs_no_database():
+    result = run("--version")
+    assert result.exit_code == 0
+    assert "autocron" in result.output
