@@ -209,7 +209,7 @@ def test_while_the_lock_is_on_no_node_is_wanted(database: Path, node: Node, spaw
     link.wake()  # the next call brings it back
     node.accept(WELCOME)
     eventually(lambda: link.is_up)
-    assert spawned.empty()
+    assert database not in spawned.queue  # keepers of other tests may be at their end still
     link.leave(0)
 
 
@@ -272,7 +272,7 @@ def test_nothing_is_started_while_another_process_starts_it(
     monkeypatch.setattr(launch.paths, "try_lock", lambda *_: False)
     with pytest.raises(launch.NoNode, match="did not answer"):
         launch.connect(database, b"", 0.05)
-    assert spawned.empty()
+    assert database not in spawned.queue  # keepers of other tests may be at their end still
 
 
 def test_ringing_wakes_a_node_that_is_there(database: Path, node: Node) -> None:
