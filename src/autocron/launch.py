@@ -30,6 +30,7 @@ class Connection:
     """A socket to a node that has said welcome, and what it has said since."""
 
     socket: socket.socket
+    pid: int
     refusal: str
     reader: wire.FrameReader
     early: list[Any] = field(default_factory=list[Any])
@@ -97,7 +98,7 @@ def _welcomed(sock: socket.socket) -> Connection | None:
         for message in early:
             if isinstance(message, wire.Welcome):
                 early.remove(message)
-                return Connection(sock, message.refusal, reader, early)
+                return Connection(sock, message.pid, message.refusal, reader, early)
     return None
 
 

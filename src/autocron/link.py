@@ -21,6 +21,7 @@ LOOK_EVERY = 1.0  # seconds between looks at the lock while it is on
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0  # seconds between attempts
 SHORT_SESSION = 5.0  # seconds; a node that lives no longer is no success
 FLUSH_LIMIT = 1.0  # seconds for the last output to be written
+REAP_LIMIT = 2.0  # seconds between a node's last word and its end
 HURRY_LIMIT = 2.0  # seconds that a node has to stop at once
 READ_SIZE = 64 << 10
 RING_LIMIT = 0.1  # seconds
@@ -221,6 +222,7 @@ class Link:
             return
         self._read(connection)
         connection.socket.close()
+        _reap(connection.pid)
         if self._connection is connection:
             self._connection = None
         self._wake_all()
@@ -279,6 +281,14 @@ def _send_all(connection: Connection, data: bytes) -> bool:
     except BlockingIOError:  # the limit of the socket: part of it may be gone
         return False
     return True
+
+
+def _reap(node: int) -> None:
+    """Bury a node that has become this process's child, as it does when this one is the first of a container."""
+    deadline = time.monotonic() + REAP_LIMIT
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(node, os.WNOHANG) == (0, 0) and time.monotonic() < deadline:
+            time.sleep(0.01)
 
 
 def _essence(program: wire.Program) -> tuple[Any, ...]:

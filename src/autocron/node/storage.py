@@ -52,6 +52,9 @@ class StoreThread:
                 result = work(store)
             except StoreError as error:
                 result = error
+            except Exception as error:  # the loop must hear of whatever goes wrong here, or it would wait for ever
+                result = StoreError(f"{type(error).__name__}: {error}")
+                result.__cause__ = error
             self._completed.append((done, result))
             self._wake_loop()
         store.close()
