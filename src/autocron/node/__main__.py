@@ -119,8 +119,9 @@ def _send_errors_to_log(database: Path) -> None:
 
 def _be_subreaper() -> None:
     """Processes that a dead worker leaves behind become ours, so that none becomes a zombie of somebody else."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    prctl = getattr(ctypes.CDLL(None), "prctl", None) if sys.platform == "linux" else None
+    if prctl is not None:
+        prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 if __name__ == "__main__":
