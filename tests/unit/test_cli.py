@@ -1,7 +1,11 @@
+import contextlib
 import json
+import sqlite3
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from click.testing import CliRunner, Result
@@ -68,21 +72,31 @@ def test_settings_are_stored_and_reset_but_the_lock_stays(store: Store):
 @pytest.mark.parametrize(
     ("args", "hint"),
     [
-        (["shop.db", "--set-autocron-lock", "maybe"], "on, off, true, false"),
+        (["shop.db", "--set-autocron-lock", "maybe"], "'on'"),
         (["shop.db", "--set-max-workers", "0"], "x>=1"),
         (["shop.db", "--set-result-ttl", "-1"], "x>0"),
         (["shop.db", "--no-such-option"], "No such option"),
         (["explain"], "./explain"),
         (["demo"], "./demo"),
-        (["shop.db", "tpo"], "No such command"),
+        (["shop.db", "--set-result-ttl", "nan"], "1800 is half an hour"),
+        (["shop.db", "--set-result-ttl", "inf"], "1800 is half an hour"),
+        (["shop.db", "tpo"], "No such command 'tpo'. There are: top, work"),
+        (["top", "shop.db"], "the database stands before them"),
+        (["shop.db", "--set-max-workers", "2", "top"], "--set-max-workers does not go with top"),
+        (["shop.db", "--delete-database", "--json"], "--delete-database does not go with --json"),
+        (["shop.db", "--yes"], "--yes goes with --delete-database"),
+        (["shop.db", "work"], "MODULE"),
+        (["shop.db", "--set-max-workers"], "requires an argument"),
         ([], "DATABASE"),
     ],
 )
 @pytest.mark.usefixtures("store")
 def test_wrong_command_lines_say_what_would_be_right(args: list[str], hint: str):
+    before = facts()["settings"]
     result = run(*args)
     assert result.exit_code == 2
-    assert hint in result.output
+    assert hint in " ".join(result.output.split())
+    assert facts()["settings"] == before
 
 
 @pytest.mark.parametrize("more", [[], ["--set-max-workers", "2"], ["--delete-database", "--yes"], ["top", "--once"]])
@@ -101,6 +115,49 @@ def test_deleting_asks_and_leaves_nothing(store: Store, home: Path):
     assert list(home.iterdir()) == []
 
 
+def test_what_is_no_database_of_autocron_is_not_deleted(home: Path):
+    (home / "letter").write_text("Dear Sir")
+    with contextlib.closing(sqlite3.connect(home / "foreign")) as connection:
+        connection.execute("CREATE TABLE letters (text)")
+    for name in ("letter", "foreign"):
+        before = (home / name).read_bytes()
+        assert run(name, "--delete-database", "--yes").exit_code == 1
+        assert (home / name).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "args", [["--json", "shop.db"], ["-i", "shop.db", "--json"], ["shop.db", "--json"], ["--json", "--", "shop.db"]]
+)
+@pytest.mark.usefixtures("store")
+def test_options_stand_on_either_side_of_the_database(args: list[str], home: Path):
+    assert json.loads(run(*args).output)["database"] == str(home / "shop.db")
+
+
+def test_changes_are_told_as_they_are_now(store: Store, home: Path):
+    assert run("shop.db", "--set-result-ttl=90").output == f"{home / 'shop.db'}\nresult_ttl: 90.0\n"
+    assert json.loads(run("shop.db", "--set-max-workers", "2", "--json").output)["settings"]["workers"] == 2
+    told = run("shop.db", "--set-defaults", "--set-max-workers", "4").output
+    assert "workers: 4" in told
+    assert "result_ttl: 1800.0" in told
+
+
+@pytest.mark.parametrize("word", ["explain", "top"])
+def test_any_name_can_be_that_of_a_database(home: Path, word: str):
+    open_store(home / word).settings()
+    assert json.loads(run(f"./{word}", "--json").output)["database"] == str(home / word)
+
+
+def test_schedules_show_their_next_run(store: Store):
+    now = time.time()
+    daily = Declaration("shop.tidy", "shop.tidy", "shop", "30 2 * * *", "Europe/Berlin")
+    store.declare([daily], ["shop"], [], [], now)
+    (found,) = json.loads(run("shop.db", "--json").output)["schedules"]
+    berlin = datetime.fromtimestamp(found["next_run"], ZoneInfo("Europe/Berlin"))
+    assert (berlin.hour, berlin.minute) == (2, 30)
+    assert now < found["next_run"] < now + 26 * 3600
+    assert f"{berlin:%Y-%m-%d}" in run("shop.db").output
+
+
 def test_top_shows_what_comes_next_and_what_is_due_later(store: Store):
     now = time.time()
     store.insert(NewJob("u1", "shop.mail", "[[],{}]", now, now))
@@ -111,6 +168,15 @@ def test_top_shows_what_comes_next_and_what_is_due_later(store: Store):
 
 def test_what_a_terminal_would_act_on_is_shown_escaped():
     assert printable("a\x1b[2Jb\n") == "a\\x1b[2Jb\\n"
+
+
+def test_escapes_in_names_and_errors_do_nothing_to_a_terminal(store: Store):
+    now = time.time()
+    store.insert(NewJob("u1", "x\x1b[31m", "[[],{}]", now, now))
+    for args in (["no\x1b[31m.db"], ["shop.db", "top", "--once"], ["shop.db", "a\x1b[31m"], ["/no\x1b[31m/x.db"]):
+        output = run(*args).output
+        assert "\x1b" not in output
+        assert "\\x1b[31m" in output
 
 
 def test_the_version_needs_no_database():

@@ -2,65 +2,46 @@
 
 import os
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 import msgspec
+from click.core import ParameterSource
 from rich.console import Console
-from rich.live import Live
 
-from autocron.cli import facts, render
+from autocron.cli import facts, live, render, words
 from autocron.clock import SystemClock
-from autocron.errors import AutocronError, ConfigError
+from autocron.errors import AutocronError
 from autocron.program import describe
+from autocron.store import paths
 from autocron.store.base import Store
-from autocron.store.paths import beside, resolve_database
 from autocron.store.sqlite import open_store
 from autocron.task import Registry
 from autocron.version import VERSION
 
-RESERVED = frozenset({"explain", "demo"})
-FILES_BESIDE = ("", "-wal", "-shm", ".lock", ".gate", ".sock", ".log", ".log.old")
-REFRESH = 1.0  # seconds
+FILES = ("", "-wal", "-shm", ".gate", ".sock", ".log", ".log.old", ".lock")  # the lock last: it is held meanwhile
 ROWS = 10
 
 
-class Admin(click.Group):
-    """A group whose options may stand behind the database: ``autocron DATABASE --json``."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the database behind the options and before the sub-command, as click wants it."""
-        words = args[1:]
-        split = next((at for at, word in enumerate(words, 1) if word in self.commands), len(args))
-        head, tail = args[:split], args[split:]
-        if head and not head[0].startswith("-"):
-            head = [*head[1:], head[0]]
-        return super().parse_args(ctx, [*head, *tail])
-
-
-class OnOff(click.ParamType[bool]):
-    """on, off, true or false, in any case."""
-
-    name = "on|off"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bool:
-        """Give the value as a bool."""
-        known = {"on": True, "true": True, "off": False, "false": False}
-        word = str(value).lower()
-        if word not in known:
-            self.fail(f"{value!r} is none of on, off, true, false", param, ctx)
-        return known[word]
-
-
-@click.group(cls=Admin, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("database")
-@click.option("--set-autocron-lock", "locked", type=OnOff(), help="Stop all background work, or allow it again.")
+@click.group(cls=words.Admin, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("database", callback=words.to_path)
+@click.option(
+    "--set-autocron-lock",
+    "locked",
+    type=click.Choice(list(words.SWITCH), case_sensitive=False),
+    callback=words.to_switch,
+    help="Stop all background work, or allow it again.",
+)
 @click.option("--set-max-workers", "workers", type=click.IntRange(1), metavar="N", help="Store the number of workers.")
-@click.option("--set-result-ttl", "result_ttl", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
-              help="Store how long results are kept.")  # fmt: skip
+@click.option(
+    "--set-result-ttl",
+    "result_ttl",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    callback=words.to_duration,
+    help="Store how long results are kept.",
+)
 @click.option("--set-defaults", "defaults", is_flag=True, help="Go back to the default settings; the lock stays.")
 @click.option("--delete-database", "delete", is_flag=True, help="Delete the database and all jobs in it.")
 @click.option("--yes", is_flag=True, help="Do not ask before deleting.")
@@ -69,51 +50,51 @@ class OnOff(click.ParamType[bool]):
 @click.version_option(VERSION, prog_name="autocron")
 @click.pass_context
 def autocron(
-    ctx: click.Context, /, database: str, *, delete: bool, yes: bool, defaults: bool, info: bool, as_json: bool,
+    ctx: click.Context, /, database: Path, *, delete: bool, yes: bool, defaults: bool, info: bool, as_json: bool,
     **changes: bool | int | float | None,
 ) -> None:  # fmt: skip
     """Look at a DATABASE of autocron and change its settings."""
-    ctx.obj = path = _path(ctx, database)
+    _check_combination(ctx)
+    ctx.obj = database
     if ctx.invoked_subcommand is not None:
         return
     if delete:
-        _delete(path, ask=not yes)
+        _delete(database, ask=not yes)
         return
-    store = _open(path)
+    store = _open(database)
     wanted = {name: value for name, value in changes.items() if value is not None}
     if defaults:
         store.reset_settings()
     if wanted:
         store.set(wanted)
     if defaults or wanted:
-        facts.tell_node(path)
+        facts.tell_node(database)
     if info or as_json or not (defaults or wanted):
-        _show(path, store, as_json=as_json)
+        _show(database, store, as_json=as_json)
     else:
-        _tell_changes(path, store, wanted)
+        _tell_changes(database, store, None if defaults else wanted)
 
 
 @autocron.command()
-@click.option("--once", is_flag=True, help="Show it once instead of live.")
+@click.option("--once", is_flag=True, help="Show it once instead of live, as where the output is not a terminal.")
 @click.pass_obj
-def top(path: Path, once: bool) -> None:
-    """Show live what runs, what comes next and what failed."""
-    store, console = _open(path), Console()
+def top(database: Path, once: bool) -> None:
+    """Show live what runs, what comes next and what failed; q ends it."""
+    store, console = _open(database), Console()
 
     def frame() -> Any:
-        return render.board(facts.collect_board(path, store, SystemClock(), ROWS))
+        return render.board(facts.collect_board(database, store, SystemClock(), ROWS))
 
-    if once:
-        console.print(frame())
-        return
-    with Live(frame(), console=console, screen=console.is_terminal, auto_refresh=False) as live:
-        _repeat(lambda: live.update(frame(), refresh=True))
+    if once or not console.is_terminal:
+        console.print(frame(), crop=False)
+    else:
+        live.show_live(console, frame)
 
 
 @autocron.command()
 @click.argument("modules", nargs=-1, required=True, metavar="MODULE...")
 @click.pass_obj
-def work(path: Path, modules: tuple[str, ...]) -> None:
+def work(database: Path, modules: tuple[str, ...]) -> None:
     """Run the tasks of these MODULEs in the foreground, until a signal comes."""
     from autocron.node.__main__ import run_foreground
 
@@ -123,65 +104,74 @@ def work(path: Path, modules: tuple[str, ...]) -> None:
         sys_path=[folder, *(os.path.abspath(entry) for entry in sys.path[1:] if entry != folder)],  # noqa: PTH100
         django_settings=os.environ.get("DJANGO_SETTINGS_MODULE"),
     )
-    open_store(path).settings()  # a database that cannot be used is told here
-    if run_foreground(path, program):
-        _fail(f"another node works on {path}; end the applications that use it, or let them do the work")
+    open_store(database).settings()  # a database that cannot be used is told here
+    if run_foreground(database, program):
+        _fail(f"another node works on {database}; end the applications that use it, or let them do the work")
 
 
-def _path(ctx: click.Context, database: str) -> Path:
-    if database in RESERVED:
-        raise click.UsageError(f"{database!r} is no database; write ./{database} for one of that name", ctx)
-    try:
-        return resolve_database(database)
-    except ConfigError as error:
-        raise click.UsageError(str(error), ctx) from error
+def _check_combination(ctx: click.Context) -> None:
+    """Refuse options that would be ignored: who gives them expects something of them."""
+    options = (one for one in ctx.command.params if isinstance(one, click.Option))
+    given = {one.name: one.opts[-1] for one in options if _is_given(ctx, one)}
+    others = [option for name, option in given.items() if name not in ("delete", "yes")]
+    if ctx.invoked_subcommand is not None and given:
+        ctx.fail(f"{next(iter(given.values()))} does not go with {ctx.invoked_subcommand}; use one after the other")
+    if "yes" in given and "delete" not in given:
+        ctx.fail("--yes goes with --delete-database only")
+    if "delete" in given and others:
+        ctx.fail(f"--delete-database does not go with {others[0]}: nothing would be left of it")
 
 
-def _open(path: Path) -> Store:
-    if not path.exists():
-        _fail(f"there is no database {path}; an application creates it with autocron.start()")
-    return open_store(path)
+def _is_given(ctx: click.Context, option: click.Option) -> bool:
+    return ctx.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
 
 
-def _show(path: Path, store: Store, *, as_json: bool) -> None:
-    found = facts.collect(path, store, SystemClock())
+def _open(database: Path) -> Store:
+    if not database.exists():
+        _fail(f"there is no database {database}; an application creates it with autocron.start()")
+    return open_store(database)
+
+
+def _show(database: Path, store: Store, *, as_json: bool) -> None:
+    found = facts.collect(database, store, SystemClock())
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
     else:
-        Console().print(render.overview(found))
+        Console().print(render.overview(found), crop=False)
 
 
-def _tell_changes(path: Path, store: Store, wanted: dict[str, Any]) -> None:
-    click.echo(str(path))
+def _tell_changes(database: Path, store: Store, wanted: dict[str, Any] | None) -> None:
+    """Tell the settings that were wanted as they are now; None: all of them."""
+    click.echo(render.printable(str(database)))
     settings = msgspec.structs.asdict(store.settings())
-    for name in wanted or settings:
+    for name in settings if wanted is None else wanted:
         click.echo(f"{name}: {msgspec.json.encode(settings[name]).decode()}")
 
 
-def _delete(path: Path, *, ask: bool) -> None:
-    if not path.exists():
-        _fail(f"there is no database {path}")
-    node = facts.ask_node(path)
-    if node is not None:
-        _fail(f"node {node.pid} works on {path}; end the applications that use it first, or set the lock")
+def _delete(database: Path, *, ask: bool) -> None:
+    store = _open(database)
+    store.modules()  # what is not a database of autocron is refused here
+    store.close()
+    if facts.node_pid(database) is not None:
+        _refuse_to_delete(database)
     if ask:
-        click.confirm(f"Delete {path} and all jobs in it?", abort=True)
-    for ending in FILES_BESIDE:
-        beside(path, ending).unlink(missing_ok=True)
-    click.echo(f"deleted {path}")
+        click.confirm(f"Delete {render.printable(str(database))} and all jobs in it?", abort=True)
+    if not paths.try_lock(database, paths.NODE_BYTE):  # one was started meanwhile; from here on none can be
+        _refuse_to_delete(database)
+    for ending in FILES:
+        paths.beside(database, ending).unlink(missing_ok=True)
+    click.echo(f"deleted {render.printable(str(database))}")
 
 
-def _repeat(action: Callable[[], None]) -> None:
-    try:
-        while True:
-            action()
-            time.sleep(REFRESH)
-    except KeyboardInterrupt:
-        return
+def _refuse_to_delete(database: Path) -> NoReturn:
+    _fail(
+        f"node {facts.node_pid(database)} works on {database}. End the applications that use it, or stop the node with"
+        f" autocron {database} --set-autocron-lock on"
+    )
 
 
 def _fail(text: str) -> NoReturn:
-    raise click.ClickException(text)
+    raise click.ClickException(render.printable(text))
 
 
 def main() -> None:
@@ -189,5 +179,5 @@ def main() -> None:
     try:
         autocron()
     except AutocronError as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {render.printable(str(error))}", err=True)
         sys.exit(1)

@@ -8,8 +8,8 @@ import msgspec
 from autocron import crontab, wire
 from autocron.clock import Clock
 from autocron.model import Settings, StoredJob, StoredSchedule
+from autocron.store import paths
 from autocron.store.base import Store
-from autocron.store.paths import connect
 
 NODE_PATIENCE = 2.0  # seconds
 
@@ -31,7 +31,8 @@ class Facts(msgspec.Struct, frozen=True):
     database: str
     now: float
     settings: Settings
-    node: wire.Status | None
+    node: wire.Status | None  # what it says of itself
+    node_pid: int | None  # it is there, even if it says nothing
     jobs: dict[str, int]
     scheduled: int
     held: int
@@ -56,6 +57,7 @@ def collect(database: Path, store: Store, clock: Clock) -> Facts:
         now,
         store.settings(),
         ask_node(database),
+        node_pid(database),
         {state.value: number for state, number in counts.by_state.items()},
         counts.scheduled,
         counts.held,
@@ -79,7 +81,7 @@ def _schedule_facts(schedule: StoredSchedule, now: float) -> ScheduleFacts:
 
 def ask_node(database: Path) -> wire.Status | None:
     """Ask the node how it is; None when there is none."""
-    with contextlib.suppress(OSError, wire.WireError), connect(database, NODE_PATIENCE) as sock:
+    with contextlib.suppress(OSError, wire.WireError), paths.connect(database, NODE_PATIENCE) as sock:
         sock.sendall(wire.frame(wire.AskStatus()))
         reader = wire.FrameReader(wire.FromNode)
         while data := sock.recv(65536):
@@ -89,7 +91,14 @@ def ask_node(database: Path) -> wire.Status | None:
     return None
 
 
+def node_pid(database: Path) -> int | None:
+    """Give the id of the process that holds the node's lock; None when there is none."""
+    if not paths.lock_path(database).exists():
+        return None  # asking for the holder would create the file
+    return paths.lock_holder(database, paths.NODE_BYTE)
+
+
 def tell_node(database: Path) -> None:
     """Make the node look at the database now, if there is one."""
-    with contextlib.suppress(OSError), connect(database, NODE_PATIENCE) as sock:
+    with contextlib.suppress(OSError), paths.connect(database, NODE_PATIENCE) as sock:
         sock.sendall(wire.frame(wire.Look()))

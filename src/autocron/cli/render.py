@@ -22,7 +22,7 @@ def printable(text: str) -> str:
 def overview(facts: Facts) -> RenderableType:
     """Show settings, node, jobs and schedules."""
     return Group(
-        Text(printable(facts.database), style="bold"),
+        _headline(facts),
         _section("settings", ("name", "value"), msgspec.structs.asdict(facts.settings).items()),
         _node(facts),
         _jobs(facts),
@@ -34,7 +34,7 @@ def board(live: Board) -> RenderableType:
     """Show what runs, what comes next, what failed, and the schedules."""
     now = live.facts.now
     return Group(
-        Text(printable(live.facts.database), style="bold"),
+        _headline(live.facts),
         _jobs(live.facts),
         _job_table("running", live.running, "for", lambda job: duration(now - (job.started_at or now))),
         _job_table("next", live.queued, "due", lambda job: _in(job.run_at - now)),
@@ -43,8 +43,15 @@ def board(live: Board) -> RenderableType:
     )
 
 
+def _headline(facts: Facts) -> RenderableType:
+    """Show the path in one piece, however long: it is there to be copied."""
+    return Text(printable(facts.database), style="bold", no_wrap=True, overflow="ignore")
+
+
 def _node(facts: Facts) -> RenderableType:
     node = facts.node
+    if node is None and facts.node_pid is not None:
+        return Text(f"node {facts.node_pid} is there, but does not answer", style="red")
     if node is None:
         return Text("no node works on it now: jobs run when an application starts one", style="yellow")
     up = duration(facts.now - node.started_at)

@@ -1,0 +1,84 @@
+"""The words of the command line: where they may stand, and what each may be."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from autocron.cli.render import printable
+from autocron.errors import ConfigError
+from autocron.store.paths import resolve_database
+
+RESERVED = frozenset({"explain", "demo"})
+SWITCH = {"on": True, "true": True, "off": False, "false": False}
+
+
+class Admin(click.Group):
+    """A group whose options may stand before or behind the database: ``autocron DATABASE --json``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the database behind the options and before the sub-command, as click wants it."""
+        options, rest = self._split(args)
+        return super().parse_args(ctx, [*options, "--", *rest] if rest else options)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the sub-command; say which there are when it is none of them."""
+        if args[0] not in self.commands:
+            known = ", ".join(sorted(self.commands))
+            ctx.fail(f"No such command {args[0]!r}. There are: {known}; the database stands before them")
+        return super().resolve_command(ctx, args)
+
+    def _split(self, args: list[str]) -> tuple[list[str], list[str]]:
+        """Give this group's own options, and the database with everything from the next plain word on."""
+        options, database = list[str](), list[str]()
+        words = iter(args)
+        for word in words:
+            if word == "--":
+                return options, [*database, *words]
+            if word.startswith("-"):
+                options.append(word)
+                if word in self._with_value():
+                    options.append(_value(words, word))
+            elif database:
+                return options, [*database, word, *words]
+            else:
+                database.append(word)
+        return options, database
+
+    def _with_value(self) -> set[str]:
+        options = (one for one in self.params if isinstance(one, click.Option))
+        return {name for one in options if not one.is_flag for name in one.opts}
+
+
+def _value(words: Iterator[str], option: str) -> str:
+    value = next(words, None)
+    if value is None:
+        raise click.BadOptionUsage(option, f"Option {option!r} requires an argument.")
+    return value
+
+
+def to_path(_ctx: click.Context, param: click.Parameter, name: str) -> Path:
+    """Give the full path of a database."""
+    if name in RESERVED:
+        raise click.BadParameter(
+            f"{name!r} is a reserved word; write ./{name} for a database of that name", param=param
+        )
+    try:
+        return resolve_database(name)
+    except ConfigError as error:
+        raise click.BadParameter(printable(str(error)), param=param) from error
+
+
+def to_switch(_ctx: click.Context, _param: click.Parameter, word: str | None) -> bool | None:
+    """Give on and off as a bool."""
+    return None if word is None else SWITCH[word.lower()]
+
+
+def to_duration(_ctx: click.Context, param: click.Parameter, seconds: float | None) -> float | None:
+    """Refuse what float() takes for a number although nobody can wait for so long."""
+    if seconds is not None and not math.isfinite(seconds):
+        raise click.BadParameter(f"{seconds} is not a number of seconds; 1800 is half an hour", param=param)
+    return seconds
