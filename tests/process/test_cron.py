@@ -3,6 +3,10 @@
 import time
 from typing import Any
 
+import pytest
+
+from autocron.model import Declaration
+
 BEAT = """
     @cron(every=1)
     def beat():
@@ -82,3 +86,13 @@ def test_new_entry_does_not_fire_for_the_past(lab: Any) -> None:
     minutes = int(time.time() // 60) - int(begin // 60)
     assert lab.ledger().count("minutely") <= minutes
     assert "yearly" not in lab.ledger()
+
+
+@pytest.mark.parametrize(("text", "zone"), [("99 * * * *", "UTC"), ("* * * * *", "Mars/Base"), ("every x", "UTC")])
+def test_schedule_that_cannot_be_understood_stops_no_other(lab: Any, text: str, zone: str) -> None:
+    lab.add("tasks.py", BEAT)
+    lab.store.declare([Declaration("odd", "tasks.odd", "elsewhere", text, zone)], [], [], [], time.time())
+    app = lab.start()
+    lab.until(lambda: beats(lab), 8, "a beat")
+    assert app.ask("work(1).wait(10)") == 1
+    lab.until(lambda: "schedule odd does not fire: " in lab.output() + lab.log())

@@ -408,7 +408,8 @@ class Node:
         if result is None:
             return
         self._settings = result.settings
-        self._planner.load(result.schedules)
+        for complaint in self._planner.load(result.schedules):
+            self.log(logging.ERROR, complaint)
         self._look = True
         self._asked += self._audience.all_awaited
         if self._settings.locked and self._phase is Phase.RUNNING:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from autocron import crontab
+from autocron.errors import ConfigError
 from autocron.model import Declaration, StoredSchedule
 
 ON_TIME = 10.0  # seconds; a slot that is fired with this delay at most does not count as missed
@@ -36,10 +37,25 @@ class Planner:
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
+        self._complaints: list[str] = []
 
-    def load(self, stored: list[StoredSchedule]) -> None:
-        """Take over what the store has."""
-        self._entries = {one.declaration.name: self._entry(one) for one in stored}
+    def load(self, stored: list[StoredSchedule]) -> list[str]:
+        """Take over what the store has.
+
+        Returns:
+            What is wrong with schedules that cannot fire here, as far as it was not said before.
+        """
+        entries: dict[str, _Entry] = {}
+        complaints: list[str] = []
+        for one in stored:
+            name = one.declaration.name
+            try:
+                entries[name] = self._entry(one)
+            except ConfigError as error:  # a zone that this machine lacks must not stop the others
+                complaints.append(f"schedule {name} does not fire: {error}")
+        known, self._complaints = self._complaints, complaints
+        self._entries = entries
+        return [text for text in complaints if text not in known]
 
     def _entry(self, stored: StoredSchedule) -> _Entry:
         declaration = stored.declaration
