@@ -1,6 +1,7 @@
 """TaskResult: what a caller holds of a job."""
 
 import contextlib
+import math
 import reprlib
 import threading
 import time
@@ -52,8 +53,8 @@ def to_seconds(duration: Seconds, name: str) -> float:
     seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ConfigError(f"{name}: {seconds!r} is neither a number of seconds nor a timedelta")
-    if not seconds >= 0:
-        raise ConfigError(f"{name}: {seconds!r} is not a number of seconds from 0 on")
+    if not 0 <= seconds < math.inf:
+        raise ConfigError(f"{name}: {seconds!r} is not a finite number of seconds from 0 on")
     return float(seconds)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
+from autocron.errors import StoreError
 from autocron.model import (
     Claim,
     Counts,
@@ -166,7 +167,12 @@ class Store:
         """Give the settings, defaults included."""
         known = Settings.__struct_fields__
         values = {name: msgspec.json.decode(value) for name, value in self._driver.read("settings") if name in known}
-        return msgspec.convert(values, Settings)
+        try:
+            return msgspec.convert(values, Settings)
+        except msgspec.ValidationError as error:
+            raise StoreError(
+                f"a stored setting cannot be used ({error}); set it again, or all with --set-defaults"
+            ) from error
 
     def set(self, values: Mapping[str, Any]) -> None:
         """Store settings; the others stay."""
