@@ -437,10 +437,10 @@ def test_a_frameworks_settings_count_only_when_it_is_in_use(
 # Little things
 
 
-def test_names_of_jobs_sort_by_time() -> None:
-    first = new_uuid()
-    time.sleep(0.002)
-    assert first < new_uuid()
+def test_names_of_jobs_sort_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    a_millisecond_apart = iter([10**18, 10**18 + 10**6])
+    monkeypatch.setattr("autocron.names.time.time_ns", a_millisecond_apart.__next__)
+    assert new_uuid() < new_uuid()
 
 
 def test_the_version_is_that_of_the_package() -> None:
