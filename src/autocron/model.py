@@ -43,7 +43,7 @@ class NewJob(msgspec.Struct, frozen=True):
     created_at: float
 
 
-class Claim(msgspec.Struct, frozen=True):
+class Claim(msgspec.Struct, frozen=True, array_like=True):
     """A job held by the node: whatever is written about it later names the uuid and the attempt."""
 
     uuid: str
@@ -111,7 +111,7 @@ class Run(msgspec.Struct, frozen=True):
 # Transitions: what becomes of the job.
 
 
-class Finished(msgspec.Struct, frozen=True):
+class Finished(msgspec.Struct, frozen=True, array_like=True):
     """The job has reached a final state."""
 
     uuid: str
@@ -125,7 +125,7 @@ class Finished(msgspec.Struct, frozen=True):
     expires_at: float
 
 
-class Requeued(msgspec.Struct, frozen=True):
+class Requeued(msgspec.Struct, frozen=True, array_like=True):
     """The job is queued again. `past` is this attempt for the record, as JSON, if it was begun."""
 
     uuid: str

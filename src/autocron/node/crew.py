@@ -102,6 +102,8 @@ class Crew:
     def send_jobs(self, now: float) -> None:
         """Send jobs to workers; what waits behind a long job is given to others."""
         for number in self._dispatcher.stuck(now):
+            self._receive(self._workers[number])  # it may have answered while this node was busy
+        for number in self._dispatcher.stuck(now):
             self._take_back(number)
         unsent: list[tuple[int, Claim]] = []
         for number, claim in self._dispatcher.assign(now):
@@ -179,7 +181,7 @@ class Crew:
             self._fleet.gone(number, self._clock.monotonic())
             return
         self._workers[number] = worker
-        self._watch(worker.channel, lambda: self._receive(worker))
+        self._watch(worker.channel, lambda: self._hear(worker))
         for stream, descriptor in worker.outputs.items():
             self._watch(descriptor, partial(self._forward_output, worker, stream))
         if worker.pidfd is not None:
@@ -197,10 +199,12 @@ class Crew:
             if watched is not None:
                 self._selector.unregister(watched)
 
-    def _receive(self, worker: WorkerProcess) -> None:
-        messages = worker.receive()
-        if not messages:
+    def _hear(self, worker: WorkerProcess) -> None:
+        if not self._receive(worker):
             self._unwatch(worker.channel)  # the stream has ended; the process tells how
+
+    def _receive(self, worker: WorkerProcess) -> int:
+        messages = worker.receive()
         now = self._clock.monotonic()
         for message in messages:
             match message:
@@ -208,6 +212,7 @@ class Crew:
                     self._ended(worker, message, now)
                 case wire.Report():
                     self._report(worker, message)
+        return len(messages)
 
     def _ended(self, worker: WorkerProcess, ended: wire.Ended, now: float) -> None:
         claim = self._dispatcher.ended(worker.number, ended.uuid, ended.elapsed, now)

@@ -4,6 +4,7 @@ A worker that finishes jobs quickly gets a growing window of jobs in advance, so
 short jobs. One that is busy for longer has a window of one, and what it has not begun is taken back for others.
 """
 
+import heapq
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -24,6 +25,11 @@ class Lane:
     jobs: dict[str, Claim] = field(default_factory=dict[str, Claim])
     head_since: float = 0.0
     open: bool = True
+
+    @property
+    def has_place(self) -> bool:
+        """It may be given another job."""
+        return self.open and len(self.jobs) < self.window
 
 
 class Dispatcher:
@@ -74,19 +80,20 @@ class Dispatcher:
     def assign(self, now: float) -> list[tuple[int, Claim]]:
         """Decide which jobs to send to which workers now."""
         sent: list[tuple[int, Claim]] = []
-        buffer = self._buffer
-        while buffer:
-            lanes = [(len(lane.jobs), worker) for worker, lane in self._lanes.items() if lane.open]
-            lanes = [(used, worker) for used, worker in lanes if used < self._lanes[worker].window]
-            if not lanes:
-                break
-            worker = min(lanes)[1]
-            claim = buffer.popleft()
+        lanes = [(len(lane.jobs), worker) for worker, lane in self._lanes.items() if lane.has_place]
+        heapq.heapify(lanes)
+        while self._buffer and lanes:
+            worker = lanes[0][1]
             lane = self._lanes[worker]
+            claim = self._buffer.popleft()
             if not lane.jobs:
                 lane.head_since = now
             lane.jobs[claim.uuid] = claim
             sent.append((worker, claim))
+            if lane.has_place:
+                heapq.heapreplace(lanes, (len(lane.jobs), worker))
+            else:
+                heapq.heappop(lanes)
         return sent
 
     def ended(self, worker: int, uuid: str, elapsed: float, now: float) -> Claim | None:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 Row = tuple[Any, ...]
 Parameters = Sequence[Any] | Mapping[str, Any]
+_decode_claims = msgspec.json.Decoder(list[Claim]).decode
+_decode_uuids = msgspec.json.Decoder(list[str]).decode
 CALL_LIMIT = 5.0  # seconds that a caller waits for the database
 
 
@@ -75,8 +77,12 @@ class Transaction(Protocol):
         """Run a statement."""
         ...
 
-    def many(self, name: str, rows: Sequence[Parameters]) -> list[Row]:
-        """Run a statement once for each row; give all that it returned."""
+    def value(self, name: str, parameters: Parameters = ()) -> Any:
+        """Run a statement that gives one value."""
+        ...
+
+    def many(self, name: str, rows: Sequence[Parameters]) -> None:
+        """Run a statement once for each row."""
         ...
 
 
@@ -111,26 +117,31 @@ class Store:
         parameters = (job.uuid, job.task, job.arguments, job.run_at, job.created_at)
         return self._driver.write("insert", parameters, limit) == 1
 
-    def exchange(self, transitions: Iterable[Transition], count: int, now: float) -> Exchange:
+    def exchange(self, transitions: Sequence[Transition], count: int, now: float) -> Exchange:
         """Store what became of claimed jobs and claim up to `count` due ones, in one transaction."""
-        finished, requeued, expected = list[Row](), list[dict[str, Any]](), set[str]()
-        for transition in transitions:
-            expected.add(transition.uuid)
-            if isinstance(transition, Finished):
-                finished.append(_finish_row(transition))
-            else:
-                requeued.append(_requeue_row(transition))
-        finished.sort(key=lambda row: str(row[-2]))  # batches in the same order cannot deadlock each other
-        requeued.sort(key=lambda row: str(row["uuid"]))
+        finished = [transition for transition in transitions if isinstance(transition, Finished)]
+        requeued = [transition for transition in transitions if isinstance(transition, Requeued)]
         with self._driver.transaction() as transaction:
-            done = transaction.many("finish", finished) if finished else []
-            done += transaction.many("requeue", requeued) if requeued else []
-            claimed = transaction.run("claim", {"now": now, "count": count}) if count else []
-            full = len(claimed) == count > 0
-            ((next_due,),) = [(now,)] if full else transaction.run("next_due")
-        claimed.sort(key=lambda row: (row[7], row[8]))
-        claims = [Claim(*row[:7]) for row in claimed]
-        return Exchange(list(expected.difference(uuid for (uuid,) in done)), claims, next_due)
+            late = self._end_claims(transaction, "finish", finished)
+            late += self._end_claims(transaction, "requeue", requeued)
+            claims = self._claim(transaction, count, now) if count else []
+            full = len(claims) == count > 0
+            next_due = now if full else transaction.value("next_due")
+        return Exchange(late, claims, next_due)
+
+    def _end_claims(self, transaction: Transaction, name: str, transitions: Sequence[Transition]) -> list[str]:
+        if not transitions:
+            return []
+        batch = {"batch": _json(transitions)}
+        late = _decode_uuids(transaction.value("late", batch))
+        transaction.run(name, batch)
+        return late
+
+    def _claim(self, transaction: Transaction, count: int, now: float) -> list[Claim]:
+        claims = _decode_claims(transaction.value("due", {"now": now, "count": count}))
+        if claims:
+            transaction.run("claim", {"now": now, "uuids": _json([claim.uuid for claim in claims])})
+        return claims
 
     def running(self, count: int) -> list[Claim]:
         """Give claims that are held: after a crash of the node, by nobody."""
@@ -245,24 +256,6 @@ def load_statements(dialect: str) -> dict[str, str]:
     text = files("autocron.store").joinpath(f"{dialect}.sql").read_text("utf-8")
     parts = (part.split("\n", 2) for part in text.split("-- name: ")[1:])
     return {name.strip(): statement.strip().removesuffix(";") for name, _purpose, statement in parts}
-
-
-def _finish_row(end: Finished) -> Row:
-    return (
-        end.state.value,
-        end.result,
-        end.error_message,
-        end.traceback,
-        end.started_at,
-        end.finished_at,
-        end.expires_at,
-        end.uuid,
-        end.attempt,
-    )
-
-
-def _requeue_row(again: Requeued) -> dict[str, Any]:
-    return msgspec.structs.asdict(again)
 
 
 def _stored_job(row: Row) -> StoredJob:

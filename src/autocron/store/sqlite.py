@@ -15,7 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from threading import Lock
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import apsw
@@ -337,11 +337,15 @@ class _Transaction:
         """Run a statement."""
         return self._execute(self._driver._statements[name], parameters)
 
-    def many(self, name: str, rows: Sequence[Parameters]) -> list[Row]:
-        """Run a statement once for each row; give all that it returned."""
-        statement = self._driver._statements[name]
+    def value(self, name: str, parameters: Parameters = ()) -> Any:
+        """Run a statement that gives one value."""
+        ((value,),) = self.run(name, parameters)
+        return value
+
+    def many(self, name: str, rows: Sequence[Parameters]) -> None:
+        """Run a statement once for each row."""
         try:
-            return list(self._connection.executemany(statement, rows))
+            self._connection.executemany(self._driver._statements[name], rows)
         except apsw.Error as error:
             raise explain(error, self._driver._path) from error
 

@@ -6,35 +6,43 @@ insert into jobs (uuid, task, arguments, state, run_at, created_at)
 select ?, ?, ?, 'queued', ?, ?
 where not exists (select 1 from settings where name = 'locked' and value = 'true');
 
--- name: claim
--- Take the jobs that have been due for longest.
-update jobs set state = 'running', attempt = attempt + 1, started_at = :now
-where id in (
-    select id from jobs
+-- name: due
+-- The jobs that have been due for longest, as the claims that they are about to be.
+select json_group_array(json_array(uuid, attempt + 1, task, arguments, crashes, losses, :now)) from (
+    select uuid, attempt, task, arguments, crashes, losses from jobs
     where state = 'queued' and held is null and run_at <= :now
     order by run_at, id limit :count
-)
-returning uuid, attempt, task, arguments, crashes, losses, started_at, run_at, id;
+);
+
+-- name: claim
+-- Take these jobs.
+update jobs set state = 'running', attempt = attempt + 1, started_at = :now
+where uuid in (select value from json_each(:uuids));
 
 -- name: next_due
 -- When the next waiting job is due.
 select min(run_at) from jobs where state = 'queued' and held is null;
 
+-- name: late
+-- Which of these ends of claims come too late, because the claim is not held any more.
+select json_group_array(value->>0) from json_each(:batch)
+where not exists (select 1 from jobs where uuid = value->>0 and attempt = value->>1 and state = 'running');
+
 -- name: finish
--- A claimed job has reached its final state; a late outcome changes nothing.
-update jobs set state = ?, result = ?, error_message = ?, traceback = ?, started_at = ?, finished_at = ?,
-    expires_at = ?
-where uuid = ? and attempt = ? and state = 'running'
-returning uuid;
+-- Claimed jobs have reached their final states; what comes too late changes nothing.
+update jobs set state = value->>2, result = value->>3, error_message = value->>4, traceback = value->>5,
+    started_at = value->>6, finished_at = value->>7, expires_at = value->>8
+from json_each(:batch)
+where uuid = value->>0 and attempt = value->>1 and state = 'running';
 
 -- name: requeue
--- A claimed job is queued again, perhaps parked; a late outcome changes nothing.
-update jobs set state = 'queued', run_at = coalesce(:run_at, run_at), held = :held, crashes = :crashes,
-    losses = :losses, started_at = null,
-    past_attempts = case when :past is null then past_attempts
-        else json_insert(coalesce(past_attempts, '[]'), '$[#]', json(:past)) end
-where uuid = :uuid and attempt = :attempt and state = 'running'
-returning uuid;
+-- Claimed jobs are queued again, perhaps parked; what comes too late changes nothing.
+update jobs set state = 'queued', run_at = coalesce(value->>2, run_at), held = value->>3, crashes = value->>4,
+    losses = value->>5, started_at = null,
+    past_attempts = case when value->>6 is null then past_attempts
+        else json_insert(coalesce(past_attempts, '[]'), '$[#]', json(value->>6)) end
+from json_each(:batch)
+where uuid = value->>0 and attempt = value->>1 and state = 'running';
 
 -- name: running
 -- The claims of a node that is no more.
