@@ -23,7 +23,7 @@ create table jobs (
     slot          real
 );
 create unique index jobs_uuid on jobs (uuid);
-create index jobs_ready on jobs (run_at, id) where state = 'queued' and held is null;
+create index jobs_ready on jobs (run_at) where state = 'queued' and held is null;
 create index jobs_held on jobs (task) where held is not null;
 create index jobs_running on jobs (id) where state = 'running';
 create index jobs_expiring on jobs (expires_at) where expires_at is not null;
