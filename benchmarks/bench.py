@@ -1,275 +1,153 @@
-"""What autocron costs, measured on this machine: `make bench`. Takes one to two minutes; other work disturbs it."""
+"""What autocron costs, measured on this machine: `make bench`. Takes about two minutes; other work disturbs it."""
 
 import logging
 import os
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import apsw
+import bare
+import scenarios
+from measure import percentile
 from rich.console import Console
 from rich.table import Table
 
-import autocron
-from autocron.cli.facts import ask_node
-from autocron.model import Durability, State
-from autocron.store.base import Store
-from autocron.store.sqlite import open_store
+from autocron.model import Durability
 
-CALLS = 5_000
-DRAINED = 10_000
-SAMPLES = 200
-PAUSE = 0.02  # seconds between samples, in which the system becomes idle again
-IDLE = 20.0  # seconds
 REPEATS = 3  # the median of so many counts
-LIMIT = 60.0  # seconds until something is wrong
+BARE_BATCHED = 50_000
 
 T = TypeVar("T")
 Row = tuple[str, str]
 
 
-@autocron.delay
-def nothing(number: int) -> None:
-    pass
-
-
-@autocron.delay
-def lateness(called_at: int) -> int:
-    return time.time_ns() - called_at
-
-
-@contextmanager
-def running(database: Path, workers: int) -> Iterator[Path]:
-    """Give a database in use, and end everything behind it."""
-    autocron.start(database, workers)
-    try:
-        yield database
-    finally:
-        autocron.stop()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + LIMIT
-    while not condition():
-        if time.monotonic() > deadline:
-            raise SystemExit("this took too long: something is wrong")
-        time.sleep(0.005)
-
-
-def percentile(values: list[float], percent: int) -> float:
-    return sorted(values)[min(len(values) - 1, len(values) * percent // 100)]
-
-
-# Enqueueing and draining
-
-
-def enqueue(database: Path, durability: Durability) -> tuple[float, list[float]]:
-    """Store calls that nobody runs; give the rate, and the seconds that each call took."""
-    autocron.start(database, workers=0, durability=durability)
-    nothing(0)  # opens the database
-    times: list[float] = []
-    begin = before = time.perf_counter()
-    for number in range(CALLS):
-        nothing(number)
-        after = time.perf_counter()
-        times.append(after - before)
-        before = after
-    autocron.stop()
-    return CALLS / (before - begin), times
-
-
-def drain(database: Path, workers: int) -> float:
-    """Store jobs, let workers run them, see in the database that each one succeeded; give the rate.
-
-    The clock runs from the moment at which the first job has started: start() is measured by itself.
-    """
-    autocron.start(database, workers=0)
-    for number in range(DRAINED - 1):
-        nothing(number)
-    last_call = nothing(DRAINED)
-    autocron.stop()
-    store = open_store(database)
-    with running(database, workers):
-        last_call.wait(LIMIT)  # rather than count all the time, which would disturb
-        wait_until(lambda: is_drained(store))
-    succeeded = store.counts(time.time()).by_state.get(State.SUCCEEDED, 0)
-    if succeeded != DRAINED:
-        raise SystemExit(f"{succeeded} of {DRAINED} jobs succeeded")
-    first, last = span(database)
-    store.close()
-    return DRAINED / (last - first)
-
-
-def is_drained(store: Store) -> bool:
-    by_state = store.counts(time.time()).by_state
-    return not by_state.get(State.QUEUED) and not by_state.get(State.RUNNING)
-
-
-def span(database: Path) -> tuple[float, float]:
-    """Give when the first job was started and when the last one ended."""
-    connection = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY)
-    rows: list[Any] = connection.execute("select min(started_at), max(finished_at) from jobs").fetchall()
-    first, last = rows[0]
-    connection.close()
-    return float(first), float(last)
-
-
-def latency(database: Path) -> list[float]:
-    """Give the seconds from a call to the first line of its function, while nothing else is to be done."""
-    with running(database, 1):
-        nothing(0).wait(LIMIT)
-        late: list[float] = []
-        for _ in range(SAMPLES):
-            time.sleep(PAUSE)
-            late.append(lateness(time.time_ns()).wait(LIMIT) / 1e9)
-    return late
-
-
-# Processes
-
-
-def processes(database: Path) -> dict[str, list[int]]:
-    """Give the process ids of all that belongs to a database."""
-    status = ask_node(database)
-    assert status is not None
-    return {
-        "application": [os.getpid()],
-        "node": [status.pid],
-        "workers": [worker.pid for worker in status.workers],
-    }
-
-
-def cpu_seconds(pid: int) -> float:
-    """Give the processor time that a process has used so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def scheduled_seconds(pid: int) -> float:
-    """Give the same to the nanosecond: /proc/PID/stat counts in ticks, too coarse for a process that sleeps."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
-
-
-def memory(pid: int) -> int:
-    """Give the bytes of a process, with its part of what it shares with others (PSS)."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024
-
-
-@dataclass(frozen=True)
-class Idle:
-    """What the processes use while there is nothing to do, by their kinds."""
-
-    ticks: dict[str, float]  # parts of a core
-    exact: dict[str, float]
-    bytes: dict[str, float]
-
-
-def idle(database: Path) -> Idle:
-    with running(database, 2):
-        wait_until(lambda: len(processes(database)["workers"]) == 2)
-        nothing(0).wait(LIMIT)
-        time.sleep(2.0)
-        pids = processes(database)
-        ticks, exact = total(pids, cpu_seconds), total(pids, scheduled_seconds)
-        time.sleep(IDLE)
-        ticks = {name: (after - ticks[name]) / IDLE for name, after in total(pids, cpu_seconds).items()}
-        exact = {name: (after - exact[name]) / IDLE for name, after in total(pids, scheduled_seconds).items()}
-        return Idle(ticks, exact, total(pids, memory))
-
-
-def total(pids: dict[str, list[int]], measure: Callable[[int], float]) -> dict[str, float]:
-    return {name: sum(measure(pid) for pid in of_kind) for name, of_kind in pids.items()}
-
-
-def in_new_process(before: str, timed: str) -> float:
-    """Give the seconds that this code takes in an interpreter of its own."""
-    code = f"import time; {before}; begin = time.perf_counter(); {timed}; print(time.perf_counter() - begin)"
-    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
-    return float(done.stdout)
-
-
-def import_time(_: Path) -> float:
-    return in_new_process("pass", "import autocron")
-
-
-def first_start(database: Path) -> float:
-    return in_new_process("import autocron", f"autocron.start({str(database)!r}, 1)")
-
-
-def later_start(database: Path) -> float:
-    """Give the seconds of a start() that finds a node, as in all processes of a server but the first."""
-    with running(database, 1):
-        return in_new_process("import autocron", f"autocron.start({str(database)!r}, 1)")
-
-
-# The table
-
-
-def repeated(measure: Callable[[Path], T], folder: Path) -> list[T]:
-    """Measure several times, each time with a new database."""
-    return [measure(folder / f"{time.monotonic_ns()}.db") for _ in range(REPEATS)]
-
-
-def enqueue_rows(folder: Path, durability: Durability) -> list[Row]:
-    runs = repeated(lambda database: enqueue(database, durability), folder)
-    what = f'call, durability="{durability}"'
-    return [
-        (f"{what}: rate of one thread", per_second([rate for rate, _ in runs])),
-        (f"{what}: p50", micro([percentile(times, 50) for _, times in runs])),
-        (f"{what}: p99", micro([percentile(times, 99) for _, times in runs])),
-    ]
-
-
-def drain_rows(folder: Path, workers: int) -> list[Row]:
-    rates = repeated(lambda database: drain(database, workers), folder)
-    return [(f"jobs that do nothing, {workers} worker{'s'[: workers - 1]}", per_second(rates))]
-
-
-def latency_rows(folder: Path) -> list[Row]:
-    runs = repeated(latency, folder)
-    what = "call to first line of the function, idle"
-    return [
-        (f"{what}: p50", micro([percentile(times, 50) for times in runs])),
-        (f"{what}: p99", micro([percentile(times, 99) for times in runs])),
-    ]
-
-
-def start_rows(folder: Path) -> list[Row]:
-    return [
-        ("import autocron", milli(repeated(import_time, folder))),
-        ("start(), first process", milli(repeated(first_start, folder))),
-        ("start(), a node is there", milli(repeated(later_start, folder))),
-    ]
-
-
-def idle_rows(folder: Path) -> list[Row]:
-    used = idle(folder / "idle.db")
-    what = f"idle for {IDLE:.0f} s, 2 workers"
-    names = ", ".join(used.ticks)
-    return [
-        (f"{what}: processor, by ticks", f"{sum(used.ticks.values()):.3%} of a core"),
-        (f"{what}: processor, exactly", f"{sum(used.exact.values()):.3%} of a core"),
-        (f"  {names}", ", ".join(f"{part:.3%}" for part in used.exact.values())),
-        (f"{what}: memory (PSS)", mega(sum(used.bytes.values()))),
-        (f"  {names}", ", ".join(mega(size) for size in used.bytes.values())),
-    ]
-
-
-def per_second(rates: list[float]) -> str:
-    return f"{median(rates):,.0f} /s"
-
-
-def micro(times: list[float]) -> str:
-    return f"{median(times) * 1e6:,.0f} µs"
+class Bench:
+    """Measures everything, each in new databases of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._bare_batched = 0.0
+
+    def parts(self) -> list[Callable[[], list[Row]]]:
+        """Give the parts of the table."""
+        return [
+            self.starting,
+            lambda: self.calls("normal"),
+            lambda: self.calls("full"),
+            self.latencies,
+            self.drains,
+            self.load,
+            self.producers,
+            self.growth,
+            self.idle,
+        ]
+
+    def new(self) -> Path:
+        """Give the path of a new database."""
+        return self._folder / f"{time.monotonic_ns()}.db"
+
+    def several(self, measure: Callable[[Path], T]) -> list[T]:
+        """Measure several times, each time with a new database."""
+        return [measure(self.new()) for _ in range(REPEATS)]
+
+    def starting(self) -> list[Row]:
+        """Measure what happens before the first job."""
+        return [
+            ("import autocron", milli(self.several(scenarios.import_time))),
+            ("start(), first process", milli(self.several(scenarios.first_start))),
+            ("start(), a node is there", milli(self.several(scenarios.later_start))),
+            ("start() to the first line of the first job", milli(self.several(scenarios.first_job))),
+        ]
+
+    def calls(self, durability: Durability) -> list[Row]:
+        """Measure calls in one thread, between bare inserts of the same row."""
+        rates: list[float] = []
+        shares: list[float] = []
+        times: list[float] = []
+        for _ in range(REPEATS):
+            ours = scenarios.calls(self.new(), durability)
+            theirs = bare.inserts(durability, scenarios.CALLS)
+            rates.append(len(ours) / sum(ours))
+            shares.append(sum(theirs) / sum(ours))
+            times += ours
+        what = f'call, durability="{durability}"'
+        return [
+            (f"{what}: rate of one thread", f"{median(rates):,.0f} /s"),
+            ("– as a part of bare SQLite inserts", f"{median(shares):.0%}"),
+            (f"{what}: p50, p99", micros(times)),
+        ]
+
+    def latencies(self) -> list[Row]:
+        """Measure how long it takes until a job runs."""
+        what = "call to first line of the function"
+        return [
+            (f"{what}, idle: p50, p99", millis(scenarios.idle_latency(self.new()))),
+            (f"{what}, 1,000 jobs/s: p50, p99", millis(scenarios.steady_latency(self.new()))),
+            ("– 1% of them take 100 ms: p50, p99", millis(scenarios.mixed_latency(self.new()))),
+            ("call to value by wait(): p50, p99", millis(scenarios.waiting(self.new()))),
+        ]
+
+    def drains(self) -> list[Row]:
+        """Measure how fast stored jobs that do nothing are run."""
+        bare_rate = median(bare.claims_and_finishes(BARE_BATCHED, 100) for _ in range(REPEATS))
+        one = median(self.several(lambda database: scenarios.drain(database, 1)))
+        two = median(self.several(lambda database: scenarios.drain(database, 2)))
+        return [
+            ("jobs that do nothing, 1 worker", f"{one:,.0f} /s"),
+            ("jobs that do nothing, 2 workers", f"{two:,.0f} /s"),
+            ("– as a part of bare SQLite, claims and finishes by 100", f"{two / bare_rate:.0%}"),
+        ]
+
+    def load(self) -> list[Row]:
+        """Measure calls while everything is busy."""
+        load = scenarios.load(self.new())
+        return [
+            ("full drain, 4 callers: a call: p50, p99, max", millis(load.calls, with_max=True)),
+            ("– calls, jobs run", f"{load.called:,.0f} /s, {load.drained:,.0f} /s"),
+        ]
+
+    def producers(self) -> list[Row]:
+        """Measure many callers at once."""
+        times = scenarios.many_producers(self.new(), 8, 8, "full")
+        rate = len(times) / scenarios.LOAD_SECONDS
+        return [
+            ('64 threads in 8 processes, "full": rate', f"{rate:,.0f} /s"),
+            ("– a call: p50, p99, max", millis(times, with_max=True)),
+        ]
+
+    def growth(self) -> list[Row]:
+        """Measure what a large database costs."""
+        empty = scenarios.costs(self.new(), scenarios.GROWTH_SAMPLES, 0)
+        rows: list[Row] = []
+        for what, waiting, finished in (("waiting", scenarios.GROWN, 0), ("finished", 0, scenarios.GROWN)):
+            full = scenarios.costs(self.new(), waiting, finished)
+            ratios = f"{full.insert / empty.insert:.2f}, {full.exchange / empty.exchange:.2f}"
+            rows.append((f"1,000,000 jobs {what}: cost of a call, of claim and finish, against none", ratios))
+        return rows
+
+    def idle(self) -> list[Row]:
+        """Measure what is used while there is nothing to do."""
+        used = scenarios.idle(self.new())
+        names = ", ".join(used.seconds)
+        what = f"idle for {scenarios.IDLE:.0f} s, 2 workers"
+        return [
+            (f"{what}: processor seconds", f"{sum(used.seconds.values()):.4f}"),
+            (f"– {names}", ", ".join(f"{seconds:.4f}" for seconds in used.seconds.values())),
+            (f"{what}: memory (PSS)", mega(sum(used.bytes.values()))),
+            (f"– {names}", ", ".join(mega(size) for size in used.bytes.values())),
+        ]
+
+
+def micros(times: list[float]) -> str:
+    return f"{percentile(times, 50) * 1e6:,.0f} µs, {percentile(times, 99) * 1e6:,.0f} µs"
+
+
+def millis(times: list[float], *, with_max: bool = False) -> str:
+    values = [percentile(times, 50), percentile(times, 99), *([max(times)] if with_max else [])]
+    return ", ".join(f"{value * 1e3:,.2f} ms" for value in values)
 
 
 def milli(times: list[float]) -> str:
@@ -285,22 +163,12 @@ def main() -> None:
     logging.getLogger("autocron").setLevel(logging.WARNING)
     table = Table("what", "measured", title=f"{os.cpu_count()} cores, load at the start {os.getloadavg()[0]:.1f}")
     table.columns[1].justify = "right"
-    with tempfile.TemporaryDirectory(prefix="autocron-bench-") as name:
-        folder = Path(name)
-        parts: list[Callable[[], list[Row]]] = [
-            lambda: start_rows(folder),
-            lambda: enqueue_rows(folder, "normal"),
-            lambda: enqueue_rows(folder, "full"),
-            lambda: latency_rows(folder),
-            lambda: drain_rows(folder, 1),
-            lambda: drain_rows(folder, 2),
-            lambda: idle_rows(folder),
-        ]
-        for part in parts:
+    with tempfile.TemporaryDirectory(prefix="autocron-bench-") as folder:
+        for part in Bench(Path(folder)).parts():
             for row in part():
                 table.add_row(*row)
             table.add_section()
-    Console(width=100).print(table)
+    Console(width=120).print(table)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from autocron.model import Durability
 
 APPLICATION_ID = int.from_bytes(b"acrn")  # says in the file's header that it is ours
-PAGE_SIZE = 2048  # bytes; the log takes whole pages: a call writes half of what it would with 4096, and is a fifth faster
+PAGE_SIZE = 2048  # bytes; the log takes whole pages, and with these a call costs a fifth less than with 4096
 SMALL_LOG = 4 << 20  # bytes of the write-ahead log that are not worth a checkpoint
 LOG_KEPT = 128 << 20  # bytes; longer logs are cut, shorter ones written over, which costs a third less
 FORK_LIMIT = 2 * CALL_LIMIT  # seconds that a fork waits for a call that is under way
