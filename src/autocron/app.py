@@ -7,22 +7,22 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import AbstractAsyncContextManager
 from contextvars import copy_context
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import msgspec
 
 from autocron import codec, inline
+from autocron.active import Active
 from autocron.clock import Clock, SystemClock
 from autocron.errors import ConfigError
-from autocron.link import Link, ring
+from autocron.link import Link
 from autocron.log import logger
 from autocron.model import Durability, NewJob, StoredJob
-from autocron.model import Settings as StoredSettings
 from autocron.names import new_uuid
 from autocron.program import SERVER_COMMANDS, describe, management_command
-from autocron.result import Seconds, TaskResult, find_result, to_seconds
+from autocron.result import TaskResult, find_result
+from autocron.settings import Settings, wanted_settings
 from autocron.store.paths import Database, resolve_database
 from autocron.task import AnyTask, Registry, calling_module, registry
 
@@ -37,68 +37,13 @@ STOP_EXTRA = 3.0  # seconds beside the grace: the node asks, kills, and says goo
 CALL_THREADS = 8
 
 
-class Settings(TypedDict, total=False):
-    """Settings that are stored in the database: the last one who gives them decides."""
-
-    grace: Seconds  # running jobs may finish for so long at a stop (5)
-    linger: Seconds  # the node stays so long after its last application (2)
-    result_ttl: Seconds  # results of jobs that succeeded or were cancelled are kept for so long (1800)
-    failed_ttl: Seconds  # results of failed jobs (7 days)
-    max_payload: int  # bytes of arguments or result (1 MiB)
-
-
-@dataclass
-class _Active:
-    """A database in use by this process."""
-
-    path: Path | None  # None: given with its store
-    durability: Durability
-    link: Link | None = None
-    grace: float = StoredSettings().grace
-    _store: "Store | None" = None
-    _max_payload: int | None = None
-    opening: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def store(self) -> "Store":
-        if self._store is None:
-            from autocron.store.sqlite import open_store  # loading SQLite is left to those who need it
-
-            assert self.path is not None
-            with self.opening:
-                self._store = self._store or open_store(self.path, durability=self.durability)
-        return self._store
-
-    @store.setter
-    def store(self, store: "Store") -> None:
-        self._store = store
-
-    @property
-    def max_payload(self) -> int:
-        """The size to which arguments are kept, in bytes."""
-        if self._max_payload is None:
-            self._max_payload = self.store.settings().max_payload
-        return self._max_payload
-
-    @max_payload.setter
-    def max_payload(self, size: int) -> None:
-        self._max_payload = size
-
-    def wake(self) -> None:
-        """Tell the node that there may be something to do."""
-        if self.link is not None:
-            self.link.wake()
-        elif self.path is not None:
-            ring(self.path)
-
-
 class App:
     """This process, as far as autocron is concerned."""
 
     def __init__(self, registry: Registry, clock: Clock) -> None:
         self._registry = registry
         self._clock = clock
-        self._active: _Active | None = None
+        self._active: Active | None = None
         self._is_worker = False
         self._is_inline = False  # told to run calls here: no warning is due
         self._started_in: set[str] = set()
@@ -141,7 +86,7 @@ class App:
         self._check_process()
         if self._is_worker:
             return False
-        wanted = _checked(workers, durability, settings)
+        wanted = wanted_settings(workers, durability, settings)
         path = resolve_database(database)
         if module:
             self._started_in.add(module)
@@ -163,19 +108,19 @@ class App:
             finally:
                 active.store.close()  # a server may fork now; each process opens the database when it needs it
 
-    def _activate(self, path: Path, durability: Durability) -> _Active:
+    def _activate(self, path: Path, durability: Durability) -> Active:
         known = self._active
         if known is None:
-            return _Active(path, durability)
+            return Active(path, durability)
         if known.path != path:
             raise ConfigError(
                 f"this process works with {known.path} already; call autocron.stop() before you start with {path}"
             )
         if known.durability != durability:
-            return _Active(path, durability, known.link)
+            return Active(path, durability, known.link)
         return known
 
-    def _store_settings(self, active: _Active, wanted: dict[str, Any]) -> None:
+    def _store_settings(self, active: Active, wanted: dict[str, Any]) -> None:
         stored = msgspec.structs.asdict(active.store.settings())
         changed = {name: value for name, value in wanted.items() if stored[name] != value}
         if changed:
@@ -184,7 +129,7 @@ class App:
             logger.debug("stored in %s: %s", active.path, changed)
         active.max_payload, active.grace = stored["max_payload"], stored["grace"]
 
-    def _new_link(self, active: _Active, path: Path) -> Link:
+    def _new_link(self, active: Active, path: Path) -> Link:
         return Link(
             path,
             lambda: describe(self._registry, self._started_in),
@@ -215,7 +160,7 @@ class App:
     def become_worker(self, store: "Store", max_payload: int, database: Path | None) -> None:
         """Let calls made here be stored in this store; start() does nothing any more."""
         self._is_worker = True
-        self._active = _Active(database, "normal")
+        self._active = Active(database, "normal")
         self._active.store, self._active.max_payload = store, max_payload
 
     # Calls
@@ -289,32 +234,6 @@ def _check_size(job: NewJob, limit: int) -> None:
             f"the arguments of {job.task} take {size:,} bytes; {limit:,} are stored at most. Pass the path or the key"
             " of the data instead, or raise max_payload"
         )
-
-
-def _checked(workers: int | None, durability: str, settings: Settings) -> dict[str, Any]:
-    """Give the settings to store; refuse what can't be meant."""
-    if not hasattr(os, "fork"):
-        raise ConfigError("autocron needs POSIX processes and sockets: start() does not work on Windows, WSL is fine")
-    if durability not in ("normal", "full"):
-        raise ConfigError(f'durability: {durability!r} is neither "normal" nor "full"')
-    unknown = sorted(settings.keys() - Settings.__annotations__.keys())
-    if unknown:
-        raise ConfigError(f"there is no setting {unknown[0]!r}; there are {', '.join(Settings.__annotations__)}")
-    wanted: dict[str, Any] = {}
-    for name, value in settings.items():
-        if name == "max_payload":
-            wanted[name] = _whole_number(value, name, 1)
-        else:
-            wanted[name] = to_seconds(value, name)  # type: ignore[arg-type]
-    if workers is not None and _whole_number(workers, "workers", 0):
-        wanted["workers"] = workers
-    return wanted
-
-
-def _whole_number(value: object, name: str, lowest: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
-        raise ConfigError(f"{name}: {value!r} is not a whole number from {lowest} on")
-    return value
 
 
 _app = App(registry, SystemClock())

@@ -4,17 +4,16 @@ import functools
 import inspect
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import tzinfo
 from types import FunctionType
-from typing import Any, Generic, Literal, ParamSpec, Protocol, Self, TypedDict, TypeVar, Unpack, cast, overload
+from typing import Any, Generic, Literal, ParamSpec, Protocol, Self, TypeVar, Unpack, cast, overload
 
 from autocron import crontab
-from autocron.clock import to_timestamp
 from autocron.errors import ConfigError
 from autocron.model import Declaration, Missed, Overlap
 from autocron.names import MAIN_NAMES, main_name, real_module_name
 from autocron.result import Seconds, TaskResult, current_job
+from autocron.when import CallOptions, When
 
 __all__ = ["AsyncTask", "Registry", "Task", "cron", "current_job", "delay", "registry"]
 
@@ -22,17 +21,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
 Field = crontab.Numbers
-
-
-class CallOptions(TypedDict, total=False):
-    """When a call is to run: a delay from the call on, or a moment."""
-
-    weeks: float
-    days: float
-    hours: float
-    minutes: float
-    seconds: float
-    schedule: datetime  # naive: local time; in the past: now
 
 
 class Caller(Protocol):
@@ -45,47 +33,6 @@ class Caller(Protocol):
     def aenqueue(self, task: "AnyTask", args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[TaskResult[Any]]:
         """Do the same without blocking the event loop."""
         ...
-
-
-@dataclass(frozen=True)
-class When:
-    """When a call is to run."""
-
-    delay: float = 0.0
-    moment: float | None = None
-
-    @classmethod
-    def of(
-        cls,
-        *,
-        weeks: float = 0,
-        days: float = 0,
-        hours: float = 0,
-        minutes: float = 0,
-        seconds: float = 0,
-        schedule: datetime | None = None,
-    ) -> Self:
-        """Make it of what a developer wrote.
-
-        Raises:
-            ConfigError: this is no time, or it is two.
-        """
-        delays = (weeks, days, hours, minutes, seconds)
-        if schedule is not None:
-            if any(delays):
-                raise ConfigError("give either a delay, such as minutes=5, or schedule=; not both")
-            if not isinstance(schedule, datetime):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise ConfigError(f"schedule: {schedule!r} is not a datetime")
-            return cls(moment=to_timestamp(schedule))
-        try:
-            delay = timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds).total_seconds()
-        except (TypeError, ValueError, OverflowError) as error:
-            raise ConfigError(f"this is not a delay: {error}") from error
-        return cls(delay=delay)
-
-    def due(self, now: float) -> float:
-        """Give the time at which a call made now is due."""
-        return max(now, now + self.delay if self.moment is None else self.moment)
 
 
 class _Task(Generic[P, R]):

@@ -29,8 +29,9 @@ from autocron.store.paths import (
     unlock,
 )
 from autocron.store.sqlite import open_store
-from autocron.task import AsyncTask, Registry, Task, When
+from autocron.task import AsyncTask, Registry, Task
 from autocron.version import VERSION
+from autocron.when import When
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ LEVELS = [
     {"errors", "model", "clock", "names", "text", "version"},
     {"codec", "crontab", "retry", "wire"},
     {"store"},
-    {"program", "terminal", "log", "launch", "link", "inline", "result", "task", "app"},
+    {"program", "terminal", "log", "launch", "link", "inline", "result", "when", "task", "settings", "active", "app"},
     {"node", "worker"},
     {"cli", "contrib", "__init__", "__main__"},
 ]

@@ -14,7 +14,8 @@ import pytest
 
 from autocron import ConfigError, task
 from autocron.result import TaskResult
-from autocron.task import AsyncTask, Registry, Task, When, cron, delay
+from autocron.task import AsyncTask, Registry, Task, cron, delay
+from autocron.when import When
 
 NOW = 1_700_000_000.0
 

@@ -1,0 +1,59 @@
+"""A database in use by this process: opened when it is needed, and the way to wake its node."""
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autocron.link import Link, ring
+from autocron.model import Durability
+from autocron.model import Settings as StoredSettings
+
+if TYPE_CHECKING:
+    from autocron.store.base import Store
+
+
+@dataclass
+class Active:
+    """A database in use by this process."""
+
+    path: Path | None  # None: given with its store
+    durability: Durability
+    link: Link | None = None
+    grace: float = StoredSettings().grace
+    _store: "Store | None" = None
+    _max_payload: int | None = None
+    opening: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def store(self) -> "Store":
+        """The store, opened by its first use."""
+        if self._store is None:
+            from autocron.store.sqlite import open_store  # loading SQLite is left to those who need it
+
+            assert self.path is not None
+            with self.opening:
+                self._store = self._store or open_store(self.path, durability=self.durability)
+        return self._store
+
+    @store.setter
+    def store(self, store: "Store") -> None:
+        self._store = store
+
+    @property
+    def max_payload(self) -> int:
+        """The size to which arguments are kept, in bytes."""
+        if self._max_payload is None:
+            self._max_payload = self.store.settings().max_payload
+        return self._max_payload
+
+    @max_payload.setter
+    def max_payload(self, size: int) -> None:
+        self._max_payload = size
+
+    def wake(self) -> None:
+        """Tell the node that there may be something to do."""
+        if self.link is not None:
+            self.link.wake()
+        elif self.path is not None:
+            ring(self.path)

@@ -1,0 +1,43 @@
+"""The settings that applications give: what there is, and what can be meant by it."""
+
+import os
+from typing import Any, TypedDict
+
+from autocron.errors import ConfigError
+from autocron.result import Seconds, to_seconds
+
+
+class Settings(TypedDict, total=False):
+    """Settings that are stored in the database: the last one who gives them decides."""
+
+    grace: Seconds  # running jobs may finish for so long at a stop (5)
+    linger: Seconds  # the node stays so long after its last application (2)
+    result_ttl: Seconds  # results of jobs that succeeded or were cancelled are kept for so long (1800)
+    failed_ttl: Seconds  # results of failed jobs (7 days)
+    max_payload: int  # bytes of arguments or result (1 MiB)
+
+
+def wanted_settings(workers: int | None, durability: str, settings: Settings) -> dict[str, Any]:
+    """Give the settings to store; refuse what can't be meant."""
+    if not hasattr(os, "fork"):
+        raise ConfigError("autocron needs POSIX processes and sockets: start() does not work on Windows, WSL is fine")
+    if durability not in ("normal", "full"):
+        raise ConfigError(f'durability: {durability!r} is neither "normal" nor "full"')
+    unknown = sorted(settings.keys() - Settings.__annotations__.keys())
+    if unknown:
+        raise ConfigError(f"there is no setting {unknown[0]!r}; there are {', '.join(Settings.__annotations__)}")
+    wanted: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name == "max_payload":
+            wanted[name] = _whole_number(value, name, 1)
+        else:
+            wanted[name] = to_seconds(value, name)  # type: ignore[arg-type]
+    if workers is not None and _whole_number(workers, "workers", 0):
+        wanted["workers"] = workers
+    return wanted
+
+
+def _whole_number(value: object, name: str, lowest: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+        raise ConfigError(f"{name}: {value!r} is not a whole number from {lowest} on")
+    return value
