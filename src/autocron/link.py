@@ -3,6 +3,7 @@
 import contextlib
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -11,7 +12,7 @@ from typing import Any
 
 from autocron import wire
 from autocron.errors import AutocronError
-from autocron.launch import Connection, NoNode, connect
+from autocron.launch import CONNECT_LIMIT, Connection, NoNode, connect
 from autocron.log import logger
 from autocron.store import paths
 from autocron.terminal import Terminal
@@ -19,6 +20,7 @@ from autocron.version import VERSION
 
 LOOK_EVERY = 1.0  # seconds between looks at the lock while it is on
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0  # seconds between attempts
+CALL_CONNECT_LIMIT = 2.0  # seconds that a call may take to connect where no thread does it
 SHORT_SESSION = 5.0  # seconds; a node that lives no longer is no success
 FLUSH_LIMIT = 1.0  # seconds for the last output to be written
 REAP_LIMIT = 2.0  # seconds between a node's last word and its end
@@ -32,7 +34,8 @@ _WAKE = wire.frame(wire.Wake())
 class Link:
     """Keeps this process connected to the node of its database; one per process.
 
-    A thread reads what the node says and connects again, to another node if need be, when the stream ends.
+    A thread reads what the node says and connects again, to another node if need be, when the stream ends. Where
+    threads do not run between calls, the next call connects.
 
     Args:
         database: the full path.
@@ -57,6 +60,8 @@ class Link:
         self._closed = threading.Event()
         self._released = threading.Event()  # the node has let us go
         self._said = ""  # the last trouble that was logged
+        self._has_threads = threads_run()
+        self._next_try = 0.0  # no call connects before
 
     @property
     def is_up(self) -> bool:
@@ -67,17 +72,33 @@ class Link:
 
     def open(self) -> bool:
         """Connect now, unless the lock is on, and stay connected; True if a node works for this application."""
-        with self._connecting:
-            if self._connection is None and not self._is_locked():
-                self._connect()
+        self._connect_if_wanted(CONNECT_LIMIT)
         self._ensure_keeper()
         return self.is_up
 
-    def _connect(self) -> bool:
+    def _connect_if_wanted(self, limit: float) -> None:
+        with self._connecting:
+            if self._connection is None and not self._closed.is_set() and not self._is_locked():
+                self._connect(limit)
+
+    def _connect_in_call(self) -> None:
+        """Do what the keeper cannot. The job is stored already: what goes wrong here is no error of the call."""
+        if time.monotonic() < self._next_try:
+            return
+        try:
+            self._connect_if_wanted(CALL_CONNECT_LIMIT)
+        except AutocronError as error:
+            self._complain(str(error))
+        if self._connection is None:
+            self._next_try = time.monotonic() + LONGEST_PAUSE
+        else:
+            self._ensure_keeper()
+
+    def _connect(self, limit: float = CONNECT_LIMIT) -> bool:
         self._declared = self._program()
         hello = wire.Hello(self._declared, os.getpid(), VERSION)
         try:
-            connection = connect(self.database, wire.frame(hello))
+            connection = connect(self.database, wire.frame(hello), limit)
         except NoNode as error:
             self._complain(f"{error}. Calls are stored, and run when a node can be reached")
             return False
@@ -105,10 +126,11 @@ class Link:
     # Talking
 
     def wake(self) -> None:
-        """Tell the node that there may be something to do; never waits."""
+        """Tell the node that there may be something to do; waits only where no thread can connect."""
         if not self._send(_WAKE):
             self._poked.set()
-            self._ensure_keeper()
+            if not self._ensure_keeper():
+                self._connect_in_call()
 
     def declare(self) -> None:
         """Tell the node when other modules declare something than those it knows of."""
@@ -130,10 +152,9 @@ class Link:
             except BlockingIOError:
                 return True
             except OSError:
-                return False
+                whole = False
             if not whole:
-                with contextlib.suppress(OSError):
-                    connection.socket.shutdown(socket.SHUT_RDWR)
+                self._drop(connection)
         return whole
 
     @contextlib.contextmanager
@@ -141,7 +162,8 @@ class Link:
         """Call `wake` when the job may have come to its end, until the block ends."""
         with self._watching:
             self._watchers.setdefault(uuid, []).append(wake)
-        self._send(wire.frame(wire.Subscribe(uuid)))
+        if not self._send(wire.frame(wire.Subscribe(uuid))):
+            self._ensure_keeper()
         try:
             yield
         finally:
@@ -172,14 +194,18 @@ class Link:
             self._released.wait(HURRY_LIMIT)
             raise
         finally:
-            self._hang_up()
+            if connection := self._connection:
+                self._drop(connection)
             self._terminal.close(FLUSH_LIMIT)
 
-    def _hang_up(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with contextlib.suppress(OSError):
-                connection.socket.shutdown(socket.SHUT_RDWR)  # the keeper, which reads it, then closes it
+    def _drop(self, connection: Connection) -> None:
+        """Let go of a connection; the keeper, which reads it, closes it."""
+        if self._connection is connection:
+            self._connection = None
+        with contextlib.suppress(OSError):
+            connection.socket.shutdown(socket.SHUT_RDWR)
+        if self._keeper is None or not self._keeper.is_alive():
+            connection.socket.close()
 
     def forget(self) -> None:
         """Close a forked child's copy of the socket, which leaves the parent's link as it is."""
@@ -189,16 +215,26 @@ class Link:
 
     # The keeper
 
-    def _ensure_keeper(self) -> None:
+    def _ensure_keeper(self) -> bool:
+        """Have a keeper; False when it does not connect by itself."""
         with self._keeper_starts:
             if self._closed.is_set() or (self._keeper is not None and self._keeper.is_alive()):
-                return
+                return self._has_threads
             self._keeper = threading.Thread(target=self._keep, name="autocron-link", daemon=True)
-            self._keeper.start()
+            try:
+                self._keeper.start()
+            except RuntimeError:  # the system, or an interpreter at its end, gives no more threads
+                return False
+            return self._has_threads
+
+    def _may_keep(self) -> bool:
+        # Standing still half way through connecting, a keeper would keep others from starting a node.
+        is_running = self._has_threads or self._connection is not None or bool(self._watchers)
+        return is_running and not self._closed.is_set()
 
     def _keep(self) -> None:
         failures = 0
-        while not self._closed.is_set():
+        while self._may_keep():
             start = time.monotonic()
             try:
                 self._keep_once()
@@ -214,9 +250,7 @@ class Link:
         """Connect if need be, then read until the stream ends."""
         if self._connection is None:
             self._wait_while_locked()
-            with self._connecting:
-                if not self._closed.is_set() and self._connection is None:
-                    self._connect()
+            self._connect_if_wanted(CONNECT_LIMIT)
         connection = self._connection
         if connection is None:
             return
@@ -296,6 +330,11 @@ def _reap(node: int) -> None:
 def _essence(program: wire.Program) -> tuple[Any, ...]:
     """Give what a node is told when it changes while the application runs."""
     return program.modules, program.main, program.django_settings
+
+
+def threads_run() -> bool:
+    """Do threads run while the server waits for requests? Not in an older uWSGI without --enable-threads."""
+    return bool(getattr(sys.modules.get("uwsgi"), "has_threads", True))
 
 
 def ring(database: Path) -> None:

@@ -3,16 +3,18 @@
 import logging
 import os
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import Queue
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from autocron import launch, wire
-from autocron.link import Link, ring
+from autocron.link import CALL_CONNECT_LIMIT, Link, ring
 from autocron.store.paths import socket_path
 from autocron.terminal import MAX_PENDING, Terminal
 
@@ -198,6 +200,54 @@ def test_the_program_is_told_again_only_when_it_has_changed(link: Link, node: No
     link.wake()
     assert peer.next() == wire.Declare(link._program())
     assert peer.next() == wire.Wake()
+
+
+@pytest.fixture(params=["uWSGI without --enable-threads", "no more threads"])
+def threadless(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Give what lets no thread run from then on."""
+    if request.param == "no more threads":
+        return lambda: monkeypatch.setattr(threading.Thread, "start", refuse_thread)
+    monkeypatch.setitem(sys.modules, "uwsgi", SimpleNamespace(has_threads=0))
+    return lambda: monkeypatch.setattr(threading.Thread, "start", lambda _: None)
+
+
+def refuse_thread(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_where_no_thread_runs_the_next_call_connects(
+    database: Path, node: Node, spawned: "Queue[Path]", threadless: Callable[[], None]
+) -> None:
+    peers: Queue[Peer] = Queue()
+    threading.Thread(target=lambda: [peers.put(node.accept(WELCOME)) for _ in range(2)], daemon=True).start()
+    link = Link(database, lambda: PROGRAM, lambda: False)
+    threadless()
+    assert link.open()
+    peers.get(timeout=LIMIT).close()
+    link.wake()
+    assert link.is_up
+    link.wake()
+    assert peers.get(timeout=LIMIT).next() == wire.Wake()
+    link.leave(0)
+
+
+def test_where_no_thread_runs_not_every_call_tries_to_connect(
+    database: Path, threadless: Callable[[], None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempts: list[float] = []
+
+    def connect(_database: Path, _hello: bytes, limit: float) -> launch.Connection:
+        attempts.append(limit)
+        raise launch.NoNode("no node")
+
+    monkeypatch.setattr("autocron.link.connect", connect)
+    link = Link(database, lambda: PROGRAM, lambda: False)
+    threadless()
+    for _ in range(3):
+        link.wake()
+    assert attempts == [CALL_CONNECT_LIMIT]
+    assert "no node. Calls are stored" in caplog.text
+    link.leave(0)
 
 
 def test_while_the_lock_is_on_no_node_is_wanted(database: Path, node: Node, spawned: "Queue[Path]") -> None:
