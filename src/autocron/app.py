@@ -260,7 +260,8 @@ def start(
         settings: see Settings; stored.
 
     Returns:
-        True if background work is on; False if calls are only stored, or the autocron lock is on.
+        True if background work is on; False if calls are only stored, as by root in the database of another user, or
+        if the autocron lock is on.
 
     Raises:
         ConfigError: the name or a setting can't be meant, or this process works with another database.

@@ -1,6 +1,7 @@
 """The link of an application to its node: the wake-up line, the push line for results, and the proof of life."""
 
 import contextlib
+import logging
 import os
 import socket
 import sys
@@ -60,6 +61,7 @@ class Link:
         self._closed = threading.Event()
         self._released = threading.Event()  # the node has let us go
         self._said = ""  # the last trouble that was logged
+        self._is_guest = False  # of the database's owner; as a server drops root, this may end
         self._has_threads = threads_run()
         self._next_try = 0.0  # no call connects before
 
@@ -95,6 +97,16 @@ class Link:
             self._ensure_keeper()
 
     def _connect(self, limit: float = CONNECT_LIMIT) -> bool:
+        owner = paths.other_owner(self.database)
+        self._is_guest = owner is not None
+        if owner:
+            self._complain(
+                f"{self.database} belongs to {owner}, and this process runs as root: it only stores calls, and starts"
+                " no node, whose workers would run them as root. Run the application as that user, or give root a"
+                " database of its own",
+                logging.WARNING,
+            )
+            return False
         self._declared = self._program()
         hello = wire.Hello(self._declared, os.getpid(), VERSION)
         try:
@@ -118,16 +130,18 @@ class Link:
         else:
             self._said = ""
 
-    def _complain(self, text: str) -> None:
+    def _complain(self, text: str, level: int = logging.ERROR) -> None:
         if text != self._said:
             self._said = text
-            logger.error("%s", text)
+            logger.log(level, "%s", text)
 
     # Talking
 
     def wake(self) -> None:
         """Tell the node that there may be something to do; waits only where no thread can connect."""
         if not self._send(_WAKE):
+            if self._is_guest:
+                ring(self.database)
             self._poked.set()
             if not self._ensure_keeper():
                 self._connect_in_call()

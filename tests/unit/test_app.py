@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import socket
 import subprocess
 import sys
 import textwrap
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from autocron import ConfigError, ResultNotFound, TaskFailed, log, program
+from autocron import ConfigError, ResultNotFound, TaskFailed, log, program, wire
 from autocron.app import App
 from autocron.clock import SystemClock
 from autocron.names import new_uuid
@@ -252,6 +253,31 @@ def test_after_stop_calls_run_at_once_without_a_warning(
     app.stop()
     assert task(registry, add)(1).is_ready
     assert not caplog.records
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can use the database of another user")
+def test_root_only_stores_calls_in_the_database_of_another_user(
+    app: App, registry: Registry, home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("a node of root was started")
+
+    monkeypatch.setattr("autocron.launch._spawn", never)
+    home.mkdir()
+    os.chown(home, 65534, 65534)
+    with socket.socket(socket.AF_UNIX) as owners_node:
+        owners_node.bind(str(socket_path(home / "x.db")))
+        os.chown(socket_path(home / "x.db"), 65534, 65534)
+        owners_node.listen()
+        owners_node.settimeout(5)
+        assert [start(app, workers=None) for _ in range(2)] == [False, False]
+        result = task(registry, add)(1, 2)
+        with owners_node.accept()[0] as connection:
+            assert connection.recv(100) == wire.frame(wire.Wake())
+    assert open_store(home / "x.db").get(result.uuid, 0.0)
+    assert {path.stat().st_uid for path in home.iterdir()} == {65534}
+    (warning,) = caplog.messages
+    assert "(uid 65534), and this process runs as root" in warning
 
 
 def test_in_a_worker_start_does_nothing_and_calls_are_stored(app: App, registry: Registry, home: Path) -> None:

@@ -202,6 +202,19 @@ def test_the_program_is_told_again_only_when_it_has_changed(link: Link, node: No
     assert peer.next() == wire.Wake()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_starts_as_root_connects_when_it_has_become_the_owner(
+    link: Link, node: Node, database: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    database.touch()
+    os.chown(database, 65534, 65534)
+    assert not link.open()
+    monkeypatch.setattr(os, "geteuid", lambda: 65534)
+    node.accept(WELCOME)
+    eventually(lambda: link.is_up)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
 @pytest.fixture(params=["uWSGI without --enable-threads", "no more threads"])
 def threadless(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Give what lets no thread run from then on."""

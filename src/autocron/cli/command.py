@@ -105,6 +105,10 @@ def work(database: Path, modules: tuple[str, ...]) -> None:
         django_settings=os.environ.get("DJANGO_SETTINGS_MODULE"),
     )
     open_store(database).settings()  # a database that cannot be used is told here
+    if owner := paths.other_owner(database):
+        _fail(
+            f"{database} belongs to {owner}: workers of root would run that user's tasks as root. Run this as that user"
+        )
     if run_foreground(database, program):
         _fail(f"another node works on {database}; end the applications that use it, or let them do the work")
 

@@ -92,6 +92,25 @@ def _cannot_use(folder: Path) -> str:
     )
 
 
+def other_owner(database: Path) -> str | None:
+    """Name the user to whom the database belongs, if that is another one than runs this process."""
+    try:
+        uid = database.stat().st_uid
+    except FileNotFoundError:
+        return None
+    return None if uid == os.geteuid() else user_name(uid)
+
+
+def user_name(uid: int) -> str:
+    """Name a user: ``www-data (uid 33)``."""
+    import pwd  # a Windows machine must be able to import this module
+
+    try:
+        return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
+    except KeyError:
+        return f"the user with uid {uid}"
+
+
 # Files beside the database. They stand beside its real path: containers that share a volume meet there.
 
 
