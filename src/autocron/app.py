@@ -25,6 +25,7 @@ from autocron.result import TaskResult, find_result
 from autocron.settings import Settings, wanted_settings
 from autocron.store.paths import Database, resolve_database
 from autocron.task import AnyTask, Registry, calling_module, registry
+from autocron.wire import Program
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +47,7 @@ class App:
         self._active: Active | None = None
         self._is_worker = False
         self._is_inline = False  # told to run calls here: no warning is due
+        self._told_deleted = False  # that the working directory is gone
         self._started_in: set[str] = set()
         self._inline_results: OrderedDict[str, StoredJob] = OrderedDict()
         self._renew()
@@ -132,9 +134,20 @@ class App:
     def _new_link(self, active: Active, path: Path) -> Link:
         return Link(
             path,
-            lambda: describe(self._registry, self._started_in),
+            self._describe,
             lambda: active.store.settings().locked,
         )
+
+    def _describe(self) -> Program:
+        program = describe(self._registry, self._started_in)
+        if not self._told_deleted and not Path(program.cwd).is_dir():
+            self._told_deleted = True
+            logger.warning(
+                "the working directory of this process, %s, was deleted: calls are stored, but workers start in / and"
+                " find only code that is elsewhere in sys.path. Start the application again in a folder that exists",
+                program.cwd,
+            )
+        return program
 
     def _declare(self) -> None:
         active = self._active

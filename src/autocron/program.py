@@ -1,5 +1,6 @@
 """What this application is, as far as a worker needs to know it."""
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -40,16 +41,31 @@ def describe(registry: Registry, started_in: set[str]) -> Program:
         started_in: the modules that have called start().
     """
     modules = dict.fromkeys([*registry.modules(), *sorted(started_in)])
-    main = _main_module() if registry.has_main else None
+    cwd = working_directory()
+    main = _main_module(cwd) if registry.has_main else None
     return Program(
         python=interpreter(),
-        cwd=os.getcwd(),  # noqa: PTH109 - it may be deleted
-        sys_path=[os.path.abspath(entry) for entry in sys.path],  # noqa: PTH100 - links stay links
+        cwd=cwd,
+        sys_path=[_absolute(entry, cwd) for entry in sys.path],
         modules=[name for name in modules if name not in MAIN_NAMES and (main is None or name != main.name)],
         main=main,
         django_settings=_django_settings(),
         environ=own_environ(),
     )
+
+
+def working_directory() -> str:
+    """Give the path of the working directory, also when it has been deleted: another folder may stand there by now."""
+    try:
+        return os.getcwd()  # noqa: PTH109
+    except FileNotFoundError:
+        with contextlib.suppress(OSError):
+            return os.readlink("/proc/self/cwd").removesuffix(" (deleted)")  # noqa: PTH115
+        return "/"
+
+
+def _absolute(path: str, cwd: str) -> str:
+    return os.path.normpath(os.path.join(cwd, path))  # noqa: PTH118 - links stay links
 
 
 def interpreter() -> str:
@@ -70,13 +86,13 @@ def own_environ() -> dict[str, str]:
     }
 
 
-def _main_module() -> MainModule | None:
+def _main_module(cwd: str) -> MainModule | None:
     main, name = main_module(), main_name()
     file = getattr(main, "__file__", None)
     if name is None or file is None:
         return None
     is_spec = getattr(main, "__spec__", None) is not None
-    return MainModule(name, os.path.abspath(file), is_spec, list(sys.argv))  # noqa: PTH100
+    return MainModule(name, _absolute(file, cwd), is_spec, list(sys.argv))
 
 
 def _django_settings() -> str | None:

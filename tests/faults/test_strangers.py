@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import struct
 import time
@@ -114,6 +115,27 @@ def test_folder_of_the_application_is_deleted(lab: Any) -> None:
     lab.ready()
     lab.folder.rename(lab.folder.with_name("moved"))
     assert app.ask("run('value = 5').wait(10)") == 5
+
+
+def test_folder_of_the_application_is_deleted_before_it_starts(lab: Any) -> None:
+    app = lab.launch("app.py")
+    assert app.ask("os.getcwd()") == str(lab.folder)
+    shutil.rmtree(lab.folder)
+    assert app.ask("autocron.start('test.db')") is True
+    assert f"the working directory of this process, {lab.folder}, was deleted" in lab.output()
+    uuid = app.ask("work(1).uuid")
+    assert lab.until(lambda: lab.job(uuid).held) == "unknown task 'tasks.work'"
+
+
+def test_another_folder_stands_where_the_deleted_one_stood(lab: Any) -> None:
+    app = lab.launch("app.py")
+    assert app.ask("os.getcwd()") == str(lab.folder)
+    shutil.copytree(lab.folder, lab.folder.with_name("new"))
+    shutil.rmtree(lab.folder)
+    lab.folder.with_name("new").rename(lab.folder)
+    assert app.ask("autocron.start('test.db')") is True
+    assert app.ask("work(1).wait(10)") == 1
+    assert "was deleted" not in lab.output()
 
 
 def test_long_path(lab: Any) -> None:

@@ -1,6 +1,7 @@
 """Starting, names of databases, calls without background work, and what the workers are told."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -361,6 +362,16 @@ def test_a_home_that_cannot_be_is_an_error_that_names_the_way_out(
     monkeypatch.setenv("AUTOCRON_HOME", "~nobody-of-this-name/x")
     with pytest.raises(ConfigError, match="AUTOCRON_HOME"):
         resolve_database("shop.db")
+
+
+def test_a_home_relative_to_a_deleted_folder_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTOCRON_HOME", "data")
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    with contextlib.chdir(folder):
+        folder.rmdir()
+        with pytest.raises(ConfigError, match=r"AUTOCRON_HOME is data, .* deleted"):
+            resolve_database("shop.db")
 
 
 @pytest.mark.parametrize("name", ["", "folder/", "a\0b"])

@@ -183,3 +183,14 @@ def test_the_version_needs_no_database():
     result = run("--version")
     assert result.exit_code == 0
     assert "autocron" in result.output
+
+
+def test_in_a_folder_that_was_deleted_nothing_but_work_fails(store: Store, tmp_path: Path):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    with contextlib.chdir(folder):
+        folder.rmdir()
+        assert run("shop.db").exit_code == 0
+        refused = run("shop.db", "work", "shop")
+    assert refused.exit_code == 1
+    assert f"the current folder, {folder}, was deleted" in " ".join(refused.output.split())

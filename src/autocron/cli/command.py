@@ -98,10 +98,13 @@ def work(database: Path, modules: tuple[str, ...]) -> None:
     """Run the tasks of these MODULEs in the foreground, until a signal comes."""
     from autocron.node.__main__ import run_foreground
 
-    folder = os.getcwd()  # noqa: PTH109 (as a worker will see it)
+    program = describe(Registry(), set(modules))
+    folder = program.cwd
+    if not Path(folder).is_dir():
+        _fail(f"the current folder, {folder}, was deleted; go to the one in which the modules are")
     program = msgspec.structs.replace(
-        describe(Registry(), set(modules)),
-        sys_path=[folder, *(os.path.abspath(entry) for entry in sys.path[1:] if entry != folder)],  # noqa: PTH100
+        program,
+        sys_path=[folder, *(entry for entry in program.sys_path[1:] if entry != folder)],
         django_settings=os.environ.get("DJANGO_SETTINGS_MODULE"),
     )
     open_store(database).settings()  # a database that cannot be used is told here

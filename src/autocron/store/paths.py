@@ -55,13 +55,18 @@ def home() -> Path:
     """Give the folder of the databases with relative names.
 
     Raises:
-        ConfigError: this user has no home.
+        ConfigError: this user has no home, or it is relative to a folder that was deleted.
     """
     chosen = os.environ.get("AUTOCRON_HOME")
     folder = _expanded(Path(chosen or "~/.autocron"))
-    if not folder.is_absolute():
-        folder = Path.cwd() / folder
-    return folder
+    if folder.is_absolute():
+        return folder
+    try:
+        return Path.cwd() / folder
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"AUTOCRON_HOME is {folder}, in the working directory, but that was deleted; give an absolute path"
+        ) from error
 
 
 def _expanded(path: Path) -> Path:
