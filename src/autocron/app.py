@@ -15,10 +15,11 @@ import msgspec
 from autocron import codec, inline
 from autocron.active import Active
 from autocron.clock import Clock, SystemClock
-from autocron.errors import ConfigError
+from autocron.errors import BadSetting, ConfigError
 from autocron.link import Link
 from autocron.log import logger
 from autocron.model import Durability, NewJob, StoredJob
+from autocron.model import Settings as StoredSettings
 from autocron.names import new_uuid
 from autocron.program import SERVER_COMMANDS, describe, management_command
 from autocron.result import TaskResult, find_result
@@ -123,7 +124,7 @@ class App:
         return known
 
     def _store_settings(self, active: Active, wanted: dict[str, Any]) -> None:
-        stored = msgspec.structs.asdict(active.store.settings())
+        stored = msgspec.structs.asdict(_repaired_settings(active.store, wanted))
         changed = {name: value for name, value in wanted.items() if stored[name] != value}
         if changed:
             active.store.set(changed)
@@ -135,7 +136,7 @@ class App:
         return Link(
             path,
             self._describe,
-            lambda: active.store.settings().locked,
+            lambda: _is_locked(active.store),
         )
 
     def _describe(self) -> Program:
@@ -247,6 +248,21 @@ def _check_size(job: NewJob, limit: int) -> None:
             f"the arguments of {job.task} take {size:,} bytes; {limit:,} are stored at most. Pass the path or the key"
             " of the data instead, or raise max_payload"
         )
+
+
+def _repaired_settings(store: "Store", wanted: dict[str, Any]) -> StoredSettings:
+    try:
+        return store.settings()
+    except BadSetting:
+        store.set(wanted)  # the one that cannot be used may be among them
+        return store.settings()
+
+
+def _is_locked(store: "Store") -> bool:
+    try:
+        return store.settings().locked
+    except BadSetting:
+        return False  # the node tells of it
 
 
 _app = App(registry, SystemClock())

@@ -5,6 +5,7 @@ AutocronError
 ├── StoreError             the database could not be read or written
 │   ├── StoreBusy          somebody else held the database for too long
 │   ├── StoreGone          the database file was deleted or replaced while in use
+│   ├── BadSetting         a stored setting cannot be used
 │   ├── StoreCorrupt       the file is not a usable database
 │   └── SchemaTooNew       a newer autocron has written this database
 ├── TaskFailed             wait(): the task raised, or its worker died too often
@@ -40,6 +41,10 @@ class StoreBusy(StoreError):
 
 class StoreGone(StoreError):
     """The database file was deleted or replaced while it was in use."""
+
+
+class BadSetting(StoreError):
+    """A stored setting is none that can be used; somebody else must have written it."""
 
 
 class StoreCorrupt(StoreError):

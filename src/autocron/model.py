@@ -3,13 +3,14 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 Missed = Literal["once", "all", "skip"]
 Overlap = Literal["skip", "allow"]
 Durability = Literal["normal", "full"]
+Duration = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class State(StrEnum):
@@ -211,13 +212,13 @@ class StoredSchedule(msgspec.Struct, frozen=True):
 class Settings(msgspec.Struct, frozen=True):
     """What is stored in the database about how to run. Durations are seconds, sizes bytes."""
 
-    workers: int = 1
+    workers: Annotated[int, msgspec.Meta(ge=1)] = 1
     locked: bool = False
-    grace: float = 5.0
-    linger: float = 2.0
-    result_ttl: float = 1800.0
-    failed_ttl: float = 7 * 86400.0
-    max_payload: int = 1 << 20
+    grace: Duration = 5.0
+    linger: Duration = 2.0
+    result_ttl: Duration = 1800.0
+    failed_ttl: Duration = 7 * 86400.0
+    max_payload: Annotated[int, msgspec.Meta(ge=1)] = 1 << 20
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from autocron.errors import BadSetting
 from autocron.model import (
     Claim,
     Counts,
@@ -209,6 +210,15 @@ def test_expired_jobs_are_gone_even_before_they_are_deleted(store: Store) -> Non
 
 
 # Settings
+
+
+@pytest.mark.parametrize(
+    "setting", [{"workers": 0}, {"workers": "many"}, {"grace": -1}, {"linger": None}, {"max_payload": 0}]
+)
+def test_a_stored_setting_that_cannot_be_used_is_named(store: Store, setting: dict[str, object]) -> None:
+    store.set(setting)
+    with pytest.raises(BadSetting, match=rf"\$\.{next(iter(setting))}"):
+        store.settings()
 
 
 def test_settings_have_defaults_and_stay(store: Store) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import apsw
 import pytest
 
-from autocron.errors import ConfigError, SchemaTooNew, StoreBusy, StoreCorrupt, StoreError, StoreGone
+from autocron.errors import BadSetting, ConfigError, SchemaTooNew, StoreBusy, StoreCorrupt, StoreError, StoreGone
 from autocron.model import NewJob
 from autocron.store import files, sqlite
 from autocron.store.gate import gate_of
@@ -412,6 +412,15 @@ def test_a_failed_migration_changes_nothing(
 
 
 # Several connections
+
+
+def test_a_setting_that_is_no_json_cannot_be_used(store: Store, path: Path) -> None:
+    store.settings()
+    raw(path, "insert into settings values ('workers', 'four')")
+    with pytest.raises(BadSetting, match="set it again"):
+        store.settings()
+    store.set({"workers": 4})
+    assert store.settings().workers == 4
 
 
 def test_changes_of_others_are_noticed(store: Store, path: Path) -> None:

@@ -18,7 +18,7 @@ import msgspec
 from autocron import wire
 from autocron.clock import Clock
 from autocron.codec import encode_call
-from autocron.errors import StoreError, StoreGone
+from autocron.errors import BadSetting, StoreError, StoreGone
 from autocron.model import Claim, NewJob, NodeLost, Outcome, Run, Settings, StoredSchedule, Transition
 from autocron.names import new_uuid
 from autocron.node import program as programs
@@ -54,7 +54,7 @@ class Phase(StrEnum):
 class Read(msgspec.Struct, frozen=True):
     """What the store says about how to run."""
 
-    settings: Settings
+    settings: Settings | BadSetting
     schedules: list[StoredSchedule]
     modules: list[str]
 
@@ -74,6 +74,7 @@ class Node:
         self._crew = Crew(self._selector, database, clock, self)
         self._planner = Planner()
         self._settings = Settings()
+        self._bad_setting = ""  # the complaint about one that cannot be used
         self._program: wire.Program | None = None
         self._known_modules: list[str] = []
         self._foreground = False
@@ -407,7 +408,7 @@ class Node:
             return
         if result is None:
             return
-        self._settings = result.settings
+        self._set(result.settings)
         for complaint in self._planner.load(result.schedules):
             self.log(logging.ERROR, complaint)
         self._look = True
@@ -416,6 +417,13 @@ class Node:
             self.log(logging.WARNING, "the autocron lock is on: the node ends, delayed calls run in their callers")
             self._audience.tell_all(wire.Locked())
             self._drain(self._settings.grace)
+
+    def _set(self, settings: Settings | BadSetting) -> None:
+        before, self._bad_setting = self._bad_setting, str(settings) if isinstance(settings, BadSetting) else ""
+        if isinstance(settings, Settings):
+            self._settings = settings
+        elif self._bad_setting != before:
+            self.log(logging.ERROR, f"{settings}. Until then this node works with the settings that it had before")
 
     def _fire(self, firing: Firing) -> None:
         name, now = firing.declaration.name, self._clock.now()
@@ -484,7 +492,8 @@ class Node:
 def _recover(store: Store) -> tuple[int, list[str]]:
     """Queue the jobs of a node that is no more again."""
     lost = 0
-    settings = store.settings()
+    settings = _settings(store)
+    settings = settings if isinstance(settings, Settings) else Settings()
     while claims := store.running(MAX_CLAIMS):
         transitions = [decide(Run(claim, NodeLost(), claim.claimed_at, claim.claimed_at), settings) for claim in claims]
         store.exchange(transitions, 0, 0.0)
@@ -493,7 +502,14 @@ def _recover(store: Store) -> tuple[int, list[str]]:
 
 
 def _read(store: Store) -> Read:
-    return Read(store.settings(), store.schedules(), store.modules())
+    return Read(_settings(store), store.schedules(), store.modules())
+
+
+def _settings(store: Store) -> Settings | BadSetting:
+    try:
+        return store.settings()
+    except BadSetting as error:
+        return error
 
 
 def _look_around(store: Store) -> Read | None:

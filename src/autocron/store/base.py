@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
-from autocron.errors import StoreError
+from autocron.errors import BadSetting
 from autocron.model import (
     Claim,
     Counts,
@@ -177,11 +177,13 @@ class Store:
     def settings(self) -> Settings:
         """Give the settings, defaults included."""
         known = Settings.__struct_fields__
-        values = {name: msgspec.json.decode(value) for name, value in self._driver.read("settings") if name in known}
+        rows = self._driver.read("settings")
         try:
-            return msgspec.convert(values, Settings)
-        except msgspec.ValidationError as error:
-            raise StoreError(
+            return msgspec.convert(
+                {name: msgspec.json.decode(value) for name, value in rows if name in known}, Settings
+            )
+        except msgspec.DecodeError as error:
+            raise BadSetting(
                 f"a stored setting cannot be used ({error}); set it again, or all with --set-defaults"
             ) from error
 
