@@ -18,6 +18,7 @@ from autocron.store import paths
 CONNECT_LIMIT = 10.0  # seconds
 NO_SOCKET_LIMIT = 5.0  # seconds for which a node may hold its lock without having a socket
 SEND_LIMIT = 2  # seconds that a node may take to read what it is told
+_LAST_WORDS = 1000  # bytes of the log that are looked at
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.02
 
 
@@ -57,9 +58,11 @@ def _connect(database: Path, hello: bytes, limit: float, launcher: "_Launcher") 
         launcher.start_if_needed()
         waited = time.monotonic() - start
         if waited > limit:
-            raise NoNode(f"the node of {database} did not answer within {limit:.0f} s")
+            raise NoNode(f"the node of {database} did not answer within {limit:.0f} s{launcher.reason()}")
         if waited > NO_SOCKET_LIMIT and launcher.is_node_alive() and not paths.socket_path(database).exists():
-            raise NoNode(f"a node holds {paths.lock_path(database)}, but has no {paths.socket_path(database)}")
+            raise NoNode(
+                f"a node holds {paths.lock_path(database)}, but has no {paths.socket_path(database)}{launcher.reason()}"
+            )
         time.sleep(pause)
     raise AssertionError
 
@@ -110,6 +113,8 @@ class _Launcher:
         self._is_ours = False
         self._next_start = 0.0
         self._pause = 0.2
+        self._log = paths.log_path(database)
+        self._log_size = self._log.stat().st_size if self._log.exists() else 0
 
     def __enter__(self) -> "_Launcher":
         return self
@@ -121,6 +126,16 @@ class _Launcher:
     def is_node_alive(self) -> bool:
         """Does a node hold its lock?"""
         return paths.lock_holder(self._database, paths.NODE_BYTE) is not None
+
+    def reason(self) -> str:
+        """Say where nodes tell why they end, and the last that one has said since this began."""
+        try:
+            with self._log.open("rb") as log:
+                log.seek(max(self._log_size, self._log.stat().st_size - _LAST_WORDS))
+                said = log.read().decode(errors="replace").strip().rpartition("\n")[2]
+        except OSError:
+            return ""
+        return f"; {self._log} tells more" + (f", at its end: {said}" if said else "")
 
     def start_if_needed(self) -> None:
         """Start a node if there is none and it is up to us; does not wait until it can be reached."""

@@ -15,7 +15,7 @@ import pytest
 
 from autocron import launch, wire
 from autocron.link import CALL_CONNECT_LIMIT, Link, ring
-from autocron.store.paths import socket_path
+from autocron.store.paths import log_path, socket_path
 from autocron.terminal import MAX_PENDING, Terminal
 
 PROGRAM = wire.Program("python", "/", [], ["shop"])
@@ -317,6 +317,19 @@ def test_a_node_that_holds_its_lock_without_a_socket_is_told_of(
     monkeypatch.setattr(launch.paths, "lock_holder", lambda *_: 4711)
     assert not link.open()
     assert "x.db.sock" in caplog.text
+
+
+def test_why_nodes_die_at_their_start_is_told(database: Path) -> None:
+    log_path(database).write_text("an old story\n")
+    socket_path(database).mkdir()  # no node can listen there
+
+    def complaint() -> str:
+        with pytest.raises(launch.NoNode) as raised:
+            launch.connect(database, b"", 0.5)
+        return str(raised.value)
+
+    assert "x.db.log tells more" in complaint()
+    eventually(lambda: "x.db.log tells more, at its end: IsADirectoryError: " in complaint())
 
 
 def test_an_interpreter_that_fails_is_told_of(

@@ -24,8 +24,8 @@ def main() -> None:
     if os.fork():
         os._exit(0)
     _reset_signals()
+    _send_errors_to_log(database)
     if _become_the_node(database):
-        _send_errors_to_log(database)
         _run(database, None)
 
 
