@@ -346,6 +346,32 @@ def test_the_folder_of_an_absolute_path_must_exist(tmp_path: Path) -> None:
         resolve_database(tmp_path)
 
 
+def test_looking_for_a_database_creates_nothing(home: Path) -> None:
+    assert resolve_database("a/b/shop.db", create=False) == home / "a/b/shop.db"
+    assert not home.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_folder_of_another_user_is_named_with_its_owner(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setuid(54321)
+            resolve_database(tmp_path / "folder" / "shop.db")
+        except ConfigError as error:
+            os.write(writing, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    os.waitpid(child, 0)
+    with open(reading) as pipe:  # noqa: PTH123 - a descriptor
+        said = pipe.read()
+    assert "shop.db can't be used by uid 54321: Permission denied" in said
+    assert "belongs to root (uid 0); run this as that user" in said
+
+
 def test_links_lead_to_the_same_database(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")

@@ -107,6 +107,19 @@ def test_a_database_that_is_not_there_is_named_and_not_created(home: Path, more:
     assert list(home.iterdir()) == []
 
 
+def test_looking_creates_no_folders_but_work_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    home = tmp_path / "home"
+    monkeypatch.setenv("AUTOCRON_HOME", str(home))
+    for more in ([], ["top", "--once"], ["--set-max-workers", "2"]):
+        result = run("shops/nope.db", *more)
+        assert result.exit_code == 1
+        assert f"there is no database {home / 'shops' / 'nope.db'}" in result.output
+    assert not home.exists()
+    monkeypatch.setattr("autocron.node.__main__.run_foreground", lambda *_: 0)
+    assert run("shops/new.db", "work", "shop").exit_code == 0
+    assert (home / "shops" / "new.db").exists()
+
+
 def test_deleting_asks_and_leaves_nothing(store: Store, home: Path):
     store.close()
     assert run("shop.db", "--delete-database", answer="n\n").exit_code == 1

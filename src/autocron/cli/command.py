@@ -107,6 +107,7 @@ def work(database: Path, modules: tuple[str, ...]) -> None:
         sys_path=[folder, *(entry for entry in program.sys_path[1:] if entry != folder)],
         django_settings=os.environ.get("DJANGO_SETTINGS_MODULE"),
     )
+    paths.create_folder(database.parent)
     open_store(database).settings()  # a database that cannot be used is told here
     if owner := paths.other_owner(database):
         _fail(

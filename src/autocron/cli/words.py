@@ -67,7 +67,7 @@ def to_path(_ctx: click.Context, param: click.Parameter, name: str) -> Path:
             f"{name!r} is a reserved word; write ./{name} for a database of that name", param=param
         )
     try:
-        return resolve_database(name)
+        return resolve_database(name, create=False)
     except ConfigError as error:
         raise click.BadParameter(printable(str(error)), param=param) from error
 

@@ -23,15 +23,16 @@ _LONGEST_ADDRESS = 107 if sys.platform == "linux" else 103  # bytes of a socket'
 # Names
 
 
-def resolve_database(name: Database | None) -> Path:
+def resolve_database(name: Database | None, *, create: bool = True) -> Path:
     """Give the full path of a database.
 
     Args:
-        name: a relative name lives in $AUTOCRON_HOME or ~/.autocron, which is created; an absolute path is taken as it
-            is and its folder must exist; None is $AUTOCRON_DATABASE.
+        name: a relative name lives in $AUTOCRON_HOME or ~/.autocron; an absolute path is taken as it is and its folder
+            must exist; None is $AUTOCRON_DATABASE.
+        create: create the folder of a relative name; who only looks leaves everything as it is.
 
     Raises:
-        ConfigError: there is no such folder, or it can't be created.
+        ConfigError: there is no such folder, or it can't be created or looked into.
     """
     text = os.fspath(name) if name is not None else os.environ.get("AUTOCRON_DATABASE", "")
     if not text or text.endswith(os.sep) or "\0" in text:
@@ -41,14 +42,28 @@ def resolve_database(name: Database | None) -> Path:
             else 'which database? autocron.start("project.db"), or set AUTOCRON_DATABASE'
         )
     path = _expanded(Path(text))
-    if not path.is_absolute():
+    is_absolute = path.is_absolute()
+    if not is_absolute:
         path = home() / path
-        _create_folder(path.parent)
-    elif not path.parent.is_dir():
-        raise ConfigError(f"the folder {path.parent} does not exist; create it, or give a name without folders")
-    if path.is_dir():
-        raise ConfigError(f"{path} is a folder, not a database")
-    return path.resolve()
+        if create:
+            create_folder(path.parent)
+    try:
+        if is_absolute and not path.parent.is_dir():
+            raise ConfigError(f"the folder {path.parent} does not exist; create it, or give a name without folders")
+        if path.is_dir():
+            raise ConfigError(f"{path} is a folder, not a database")
+        return path.resolve()
+    except PermissionError as error:
+        raise ConfigError(f"{path} can't be used by uid {os.geteuid()}: {error.strerror}{_owned(path)}") from error
+
+
+def _owned(path: Path) -> str:
+    """Say whose the folder is that a path is in, if that can be seen."""
+    for folder in path.parents:
+        with contextlib.suppress(OSError):
+            owner = other_owner(folder)
+            return f". {folder} belongs to {owner}; run this as that user" if owner else ""
+    return ""
 
 
 def home() -> Path:
@@ -78,7 +93,12 @@ def _expanded(path: Path) -> Path:
         ) from error
 
 
-def _create_folder(folder: Path) -> None:
+def create_folder(folder: Path) -> None:
+    """Create a folder and those above it, for this user only.
+
+    Raises:
+        ConfigError: it can't be created, or this user can't write in it.
+    """
     try:
         missing = [one for one in (folder, *folder.parents) if not one.exists()]
         for one in reversed(missing):
@@ -97,10 +117,10 @@ def _cannot_use(folder: Path) -> str:
     )
 
 
-def other_owner(database: Path) -> str | None:
-    """Name the user to whom the database belongs, if that is another one than runs this process."""
+def other_owner(path: Path) -> str | None:
+    """Name the user to whom the file belongs, if that is another one than runs this process."""
     try:
-        uid = database.stat().st_uid
+        uid = path.stat().st_uid
     except FileNotFoundError:
         return None
     return None if uid == os.geteuid() else user_name(uid)
