@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autocron.link import Link, ring
-from autocron.model import Durability
+from autocron.model import Durability, NewJob
 from autocron.model import Settings as StoredSettings
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ class Active:
     durability: Durability
     link: Link | None = None
     grace: float = StoredSettings().grace
+    max_payload: int = 0  # bytes of arguments that were stored at most, when that was looked at last
     _store: "Store | None" = None
-    _max_payload: int | None = None
     opening: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -40,16 +40,21 @@ class Active:
     def store(self, store: "Store") -> None:
         self._store = store
 
-    @property
-    def max_payload(self) -> int:
-        """The size to which arguments are kept, in bytes."""
-        if self._max_payload is None:
-            self._max_payload = self.store.settings().max_payload
-        return self._max_payload
+    def check_size(self, job: NewJob) -> None:
+        """Refuse arguments that are too large.
 
-    @max_payload.setter
-    def max_payload(self, size: int) -> None:
-        self._max_payload = size
+        Raises:
+            ValueError: they take more than max_payload.
+        """
+        size = len(job.arguments.encode())
+        if size <= self.max_payload:
+            return
+        self.max_payload = self.store.settings().max_payload  # somebody may have raised it
+        if size > self.max_payload:
+            raise ValueError(
+                f"the arguments of {job.task} take {size:,} bytes; {self.max_payload:,} are stored at most. Pass the"
+                " path or the key of the data instead, or raise max_payload"
+            )
 
     def wake(self) -> None:
         """Tell the node that there may be something to do."""

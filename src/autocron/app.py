@@ -128,8 +128,9 @@ class App:
         changed = {name: value for name, value in wanted.items() if stored[name] != value}
         if changed:
             active.store.set(changed)
+            told = ", ".join(f"{name} {stored[name]} -> {value}" for name, value in changed.items())
+            logger.info("%s (stored in %s)", told, active.path)
             stored |= changed
-            logger.debug("stored in %s: %s", active.path, changed)
         active.max_payload, active.grace = stored["max_payload"], stored["grace"]
 
     def _new_link(self, active: Active, path: Path) -> Link:
@@ -186,7 +187,7 @@ class App:
         job = NewJob(new_uuid(), task.name, codec.encode_call(args, kwargs), task.when.due(now), now)
         active = self._active
         if active is not None:
-            _check_size(job, active.max_payload)
+            active.check_size(job)
             if active.store.insert(job):
                 active.wake()
                 return TaskResult(job.uuid, self, job.task)
@@ -239,15 +240,6 @@ class App:
         self._check_process()
         self._executor = self._executor or ThreadPoolExecutor(CALL_THREADS, "autocron-call")
         return asyncio.get_running_loop().run_in_executor(self._executor, copy_context().run, function)
-
-
-def _check_size(job: NewJob, limit: int) -> None:
-    size = len(job.arguments.encode())
-    if size > limit:
-        raise ValueError(
-            f"the arguments of {job.task} take {size:,} bytes; {limit:,} are stored at most. Pass the path or the key"
-            " of the data instead, or raise max_payload"
-        )
 
 
 def _repaired_settings(store: "Store", wanted: dict[str, Any]) -> StoredSettings:

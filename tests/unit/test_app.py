@@ -192,8 +192,11 @@ def test_with_no_workers_calls_are_only_stored(app: App, registry: Registry, hom
     assert not socket_path(home / "x.db").exists()
 
 
-def test_settings_are_stored(app: App, home: Path) -> None:
-    start(app, result_ttl=timedelta(minutes=1), grace=3, max_payload=100)
+def test_settings_are_stored_and_changes_are_told(app: App, home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        start(app, result_ttl=timedelta(minutes=1), grace=3, max_payload=100)
+    told = "result_ttl 1800.0 -> 60.0, grace 5.0 -> 3.0, max_payload 1048576 -> 100"
+    assert caplog.messages == [f"{told} (stored in {home / 'x.db'})"]
     settings = open_store(home / "x.db").settings()
     assert (settings.result_ttl, settings.grace, settings.max_payload, settings.linger) == (60.0, 3.0, 100, 2.0)
 
@@ -230,6 +233,14 @@ def test_a_call_that_is_too_large_is_an_error_with_sizes(app: App, registry: Reg
     start(app, max_payload=1000)
     with pytest.raises(ValueError, match=r"2,\d+ bytes; 1,000"):
         task(registry, echo)("x" * 2000)
+
+
+def test_a_limit_that_another_process_has_raised_counts_at_once(app: App, registry: Registry, home: Path) -> None:
+    start(app, max_payload=1000)
+    open_store(home / "x.db").set({"max_payload": 3000})
+    task(registry, echo)("x" * 2000)
+    with pytest.raises(ValueError, match="3,000 are stored at most"):
+        task(registry, echo)("x" * 4000)
 
 
 def test_with_the_lock_on_a_call_runs_at_once_and_later_ones_are_stored_again(
