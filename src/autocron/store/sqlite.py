@@ -14,7 +14,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from threading import Lock
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -26,7 +26,7 @@ from autocron.store.files import Identity, check_suitable, create_private, ident
 from autocron.store.gate import gate_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from autocron.model import Durability
@@ -35,6 +35,7 @@ APPLICATION_ID = int.from_bytes(b"acrn")  # says in the file's header that it is
 PAGE_SIZE = 2048  # bytes; the log takes whole pages, and with these a call costs a fifth less than with 4096
 SMALL_LOG = 4 << 20  # bytes of the write-ahead log that are not worth a checkpoint
 LOG_KEPT = 128 << 20  # bytes; longer logs are cut, shorter ones written over, which costs a third less
+FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.025  # seconds between attempts while a stranger holds the database
 FORK_LIMIT = 2 * CALL_LIMIT  # seconds that a fork waits for a call that is under way
 SHARED_LOCKS = (("", 0x40000002, 510), ("-shm", 128, 1))  # what an open connection holds, by SQLite's file format
 _data_sync = getattr(os, "fdatasync", os.fsync)
@@ -200,7 +201,7 @@ class SqliteDriver:
         try:
             connection = session.connection or self._open(session, deadline)
             self._check_files(session.opened)
-            connection.set_busy_timeout(_milliseconds(deadline))
+            connection.set_busy_handler(_patience(deadline))
         except BaseException:
             session.mutex.release()
             raise
@@ -278,7 +279,7 @@ class SqliteDriver:
         if connection.readonly("main"):
             connection.close()
             raise StoreError(f"{self._path} is read-only. Make it and its folder writable for uid {os.geteuid()}.")
-        connection.set_busy_timeout(_milliseconds(deadline))
+        connection.set_busy_handler(_patience(deadline))
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, int(self._autocheckpoint > 0))
         connection.wal_autocheckpoint(self._autocheckpoint)
         connection.pragma("mmap_size", 0)
@@ -454,8 +455,18 @@ def _hold_shared(path: str) -> None:
             fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB, length, start)
 
 
-def _milliseconds(deadline: float) -> int:
-    return max(0, int((deadline - monotonic()) * 1000))
+def _patience(deadline: float) -> Callable[[int], bool]:
+    """Give what waits for another program that holds the database.
+
+    SQLite's own waiting would hold up all of a process whose threads are greenlets, and Ctrl-C.
+    """
+
+    def wait(attempts: int) -> bool:
+        left = deadline - monotonic()
+        sleep(min(FIRST_PAUSE * (attempts + 1), LONGEST_PAUSE, max(left, 0)))
+        return left > 0
+
+    return wait
 
 
 class _Fork:
