@@ -89,8 +89,8 @@ class Link:
             return
         try:
             self._connect_if_wanted(CALL_CONNECT_LIMIT)
-        except AutocronError as error:
-            self._complain(str(error))
+        except Exception as error:
+            self._complain(f"there is no link to the node of {self.database}: {error}")
         if self._connection is None:
             self._next_try = time.monotonic() + LONGEST_PAUSE
         else:

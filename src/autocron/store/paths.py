@@ -113,7 +113,7 @@ def create_folder(folder: Path) -> None:
 def _cannot_use(folder: Path) -> str:
     return (
         f"the folder {folder} can't be created or written by this user; set AUTOCRON_HOME to one that can,"
-        " or give the database as an absolute path"
+        " or give the database as an absolute path in one"
     )
 
 
