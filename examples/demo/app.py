@@ -122,10 +122,13 @@ def list_uploads():
 
 def progress(uuid: str) -> dict[str, object]:
     """Tell how far the report and its mail are, and how often they were begun."""
-    examined = autocron.get_result(uuid)
-    if examined.result is None:
-        return {"report": examined.status, "mail": "", "attempts": len(examined.attempts)}
-    mailed = autocron.get_result(examined.result["mail"])
+    try:
+        examined = autocron.get_result(uuid)
+        if examined.result is None:
+            return {"report": examined.status, "mail": "", "attempts": len(examined.attempts)}
+        mailed = autocron.get_result(examined.result["mail"])
+    except autocron.ResultNotFound:
+        return {"report": "expired", "mail": "", "attempts": ""}
     attempts = max(len(examined.attempts), len(mailed.attempts))
     return {"report": examined.status, "mail": mailed.status, "attempts": attempts}
 
