@@ -1,5 +1,6 @@
 """Writing what tasks have printed to the application's own terminal, without ever waiting for it."""
 
+import atexit
 import os
 import select
 import sys
@@ -9,6 +10,7 @@ from collections import deque
 from autocron.log import logger
 
 MAX_PENDING = 1 << 20  # bytes
+EXIT_LIMIT = 1.0  # seconds that the end of the process waits for the last output
 
 
 class Terminal:
@@ -26,7 +28,7 @@ class Terminal:
     def write(self, stream: int, data: bytes) -> None:
         """Take this for stream 1 or 2; returns at once."""
         with self._changed:
-            if self._size + len(data) > MAX_PENDING:
+            if self._closed or self._size + len(data) > MAX_PENDING:
                 self._dropped += len(data)
                 return
             if self._dropped:
@@ -36,6 +38,7 @@ class Terminal:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="autocron-terminal", daemon=True)
                 self._thread.start()
+                atexit.register(self._close_at_exit, os.getpid())
             self._changed.notify_all()
 
     def _add(self, stream: int, data: bytes) -> None:
@@ -48,6 +51,10 @@ class Terminal:
             self._closed = True
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._size == 0, limit)
+
+    def _close_at_exit(self, pid: int) -> None:
+        if pid == os.getpid():  # a forked child has no such thread, and perhaps a lock that nobody will release
+            self.close(EXIT_LIMIT)
 
     def _run(self) -> None:
         while True:

@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -413,3 +414,18 @@ def test_a_terminal_that_is_gone_is_told_of_once(
     terminal.close(LIMIT)
     os.close(writing)
     assert len(caplog.records) == 1
+
+
+PRINTS_AND_ENDS = """
+from autocron.terminal import Terminal
+terminal = Terminal()
+for number in range(5000):
+    terminal.write(1, b"%d\\n" % number)
+"""
+
+
+def test_what_tasks_printed_last_is_written_although_the_process_ends() -> None:
+    printed = subprocess.run(
+        [sys.executable, "-c", PRINTS_AND_ENDS], capture_output=True, check=True, timeout=LIMIT * 4
+    )
+    assert printed.stdout.split() == [b"%d" % number for number in range(5000)]
