@@ -50,6 +50,15 @@ def test_all_missed_slots_come_in_bounded_batches():
     assert second.slots[-1] == MOST_AT_ONCE + 100.0
 
 
+@pytest.mark.parametrize("missed", ["once", "all", "skip"])
+def test_a_slot_that_could_not_be_stored_is_due_again(missed: Missed):
+    one = planner(missed)
+    one.due(660.0)
+    one.load([StoredSchedule(Declaration("tick", "tick", "app", "every 60", "UTC", missed), 600.0)])
+    (again,) = one.due(661.0)
+    assert (again.slots, again.cursor) == ([660.0], 660.0)
+
+
 def test_a_changed_expression_is_taken_over():
     one = planner()
     one.load([StoredSchedule(Declaration("tick", "tick", "app", "every 7", "UTC"), 700.0)])

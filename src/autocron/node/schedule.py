@@ -28,7 +28,7 @@ class _Entry:
     next_slot: float | None
 
     def move(self, cursor: float) -> None:
-        self.cursor = max(self.cursor, cursor)
+        self.cursor = cursor
         self.next_slot = self.timetable.next_after(self.cursor)
 
 
@@ -40,7 +40,7 @@ class Planner:
         self._complaints: list[str] = []
 
     def load(self, stored: list[StoredSchedule]) -> list[str]:
-        """Take over what the store has.
+        """Take over what the store has: slots that could not be stored are due again.
 
         Returns:
             What is wrong with schedules that cannot fire here, as far as it was not said before.
