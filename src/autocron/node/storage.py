@@ -15,6 +15,7 @@ _Work = tuple[Callable[[Store], Any], Callable[[Any], None]]
 SYNC_DELAY = 0.01  # seconds between a commit and its fsync
 PRUNE_EVERY = 5.0  # seconds
 PRUNE_BATCH = 500
+RETRY_DELAY = 1.0  # seconds
 
 
 class StoreThread:
@@ -67,6 +68,7 @@ class MaintenanceThread:
         self._store = store
         self._clock = clock
         self._report = report
+        self._said = ""  # the trouble that was reported last
         self._dirty = threading.Event()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="autocron-maintenance", daemon=True)
@@ -97,10 +99,17 @@ class MaintenanceThread:
                 if self._clock.monotonic() >= next_prune:
                     self._prune(store)
                     next_prune = self._clock.monotonic() + PRUNE_EVERY
-            except StoreError as error:
-                self._report(f"maintenance of the database failed and is tried again: {error}")
-                self._stopped.wait(1.0)
+                self._said = ""
+            except Exception as error:  # whatever it is, without this thread nothing is synced or pruned any more
+                self._complain(f"maintenance of the database failed and is tried again: {error}")
+                self._dirty.set()
+                self._stopped.wait(RETRY_DELAY)
         store.close()
+
+    def _complain(self, text: str) -> None:
+        if text != self._said:
+            self._said = text
+            self._report(text)
 
     def _prune(self, store: Store) -> None:
         while store.prune(self._clock.now(), PRUNE_BATCH) == PRUNE_BATCH and not self._stopped.is_set():
