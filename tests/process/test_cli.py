@@ -68,6 +68,20 @@ def test_the_lock_ends_the_node_and_then_the_database_can_be_deleted(lab: Any):
     assert list(lab.database.parent.iterdir()) == []
 
 
+def test_work_goes_on_although_nobody_reads_what_tasks_print(lab: Any):
+    reading, writing = os.pipe()
+    with subprocess.Popen(
+        [*AUTOCRON, "test.db", "work", "tasks"], env=lab.environ, cwd=lab.folder, stdout=writing, stderr=writing
+    ) as node:
+        assert lab.node() == node.pid
+        assert lab.ended(lab.insert("tasks.run", "[[\"print('x' * 1_000_000)\"],{}]")).state == "succeeded"
+        assert lab.ended(lab.insert("tasks.work", "[[7],{}]")).result == "7"
+        assert lab.node() == node.pid
+        node.terminate()
+    os.close(reading)
+    os.close(writing)
+
+
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_work_is_the_node_in_the_foreground(lab: Any, ending: signal.Signals):
     node = lab.launch("-m", "autocron", "test.db", "work", "tasks")

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 import selectors
 import socket
 from collections import defaultdict
@@ -11,6 +10,7 @@ from collections.abc import Callable, Iterable
 from autocron import wire
 from autocron.node.apps import AppConnection, is_own_user
 from autocron.node.output import OutputLog
+from autocron.terminal import Terminal
 
 Handler = Callable[[AppConnection, wire.FromApp], None]
 
@@ -42,6 +42,7 @@ class Audience:
         self._connections: set[AppConnection] = set()
         self._subscribers: dict[str, set[AppConnection]] = defaultdict(set)
         self.on_terminal = False  # output goes to this process's own, not to an application
+        self._terminal = Terminal()
         selector.register(listener, selectors.EVENT_READ, self._accept)
 
     @property
@@ -78,8 +79,7 @@ class Audience:
 
     def _deliver(self, message: wire.FromNode, stream: int, plain: bytes) -> None:
         if self.on_terminal:
-            with contextlib.suppress(OSError):
-                os.write(stream, plain)
+            self._terminal.write(stream, plain)
             return
         app = next(iter(self.apps), None)
         if app is None:
