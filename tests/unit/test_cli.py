@@ -171,6 +171,13 @@ def test_schedules_show_their_next_run(store: Store):
     assert f"{berlin:%Y-%m-%d}" in run("shop.db").output
 
 
+def test_a_schedule_in_a_zone_that_is_unknown_here_hides_nothing(store: Store):
+    store.declare([Declaration("a", "a", "shop", "0 2 * * *", "Mars/Base")], ["shop"], [], [], time.time())
+    assert "never" in run("shop.db").output
+    (schedule,) = facts()["schedules"]
+    assert schedule["next_run"] is None
+
+
 def test_top_shows_what_comes_next_and_what_is_due_later(store: Store):
     now = time.time()
     store.insert(NewJob("u1", "shop.mail", "[[],{}]", now, now))

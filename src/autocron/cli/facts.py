@@ -7,6 +7,7 @@ import msgspec
 
 from autocron import crontab, wire
 from autocron.clock import Clock
+from autocron.errors import ConfigError
 from autocron.model import Settings, StoredJob, StoredSchedule
 from autocron.store import paths
 from autocron.store.base import Store
@@ -15,7 +16,7 @@ NODE_PATIENCE = 2.0  # seconds
 
 
 class ScheduleFacts(msgspec.Struct, frozen=True):
-    """A schedule and when it fires next, in seconds since the epoch."""
+    """A schedule and when it fires next, in seconds since the epoch; None: never, on this machine."""
 
     name: str
     text: str
@@ -74,8 +75,9 @@ def collect_board(database: Path, store: Store, clock: Clock, rows: int) -> Boar
 
 def _schedule_facts(schedule: StoredSchedule, now: float) -> ScheduleFacts:
     declared = schedule.declaration
-    timetable = crontab.from_stored(declared.text, declared.tz)
-    next_run = timetable.next_after(max(now, schedule.cursor))
+    next_run = None
+    with contextlib.suppress(ConfigError):  # a zone that this machine lacks: the node says so, too
+        next_run = crontab.from_stored(declared.text, declared.tz).next_after(max(now, schedule.cursor))
     return ScheduleFacts(declared.name, declared.text, declared.tz, declared.missed, declared.overlap, next_run)
 
 
