@@ -40,7 +40,8 @@ def test_large_arguments_and_results(lab: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["object()", "lambda: 1", "'x' * 2_000_000", "float", "(lambda a: (a.append(a), a)[1])([])"]
+    "value",
+    ["object()", "lambda: 1", "'x' * 2_000_000", "'ü' * 600_000", "float", "(lambda a: (a.append(a), a)[1])([])"],
 )
 def test_result_that_cannot_be_stored(lab: Any, value: str) -> None:
     app = lab.start()

@@ -56,8 +56,9 @@ class Runner:
             text = codec.encode(value, "the return value")
         except (TypeError, ValueError) as error:
             return Succeeded(None, f"result discarded: {error}"[:MAX_TEXT])
-        if len(text) > self._max_payload:
-            return Succeeded(None, f"result discarded: {len(text)} bytes, at most {self._max_payload} are stored")
+        size = len(text.encode())
+        if size > self._max_payload:
+            return Succeeded(None, f"result discarded: {size} bytes, at most {self._max_payload} are stored")
         return Succeeded(text)
 
 
