@@ -27,13 +27,6 @@ class State(StrEnum):
 FINAL_STATES = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
 
 
-class Slot(msgspec.Struct, frozen=True):
-    """One due time of a schedule; a slot fires once."""
-
-    schedule: str
-    time: float
-
-
 class NewJob(msgspec.Struct, frozen=True):
     """A call that is to be stored. Times are seconds since the epoch."""
 

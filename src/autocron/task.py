@@ -107,7 +107,6 @@ class Registry:
         self.tasks: dict[str, AnyTask] = {}
         self.functions: dict[str, Callable[..., Any]] = {}
         self.schedules: dict[str, Declaration] = {}
-        self.timetables: dict[str, crontab.Timetable] = {}
         self.on_change: Callable[[], None] = lambda: None
         self.has_main = False  # something in the module that was started is declared
         self._scheduled: dict[str, Callable[..., Any]] = {}
@@ -160,7 +159,6 @@ class Registry:
         self._add_function(task, function)
         module = real_module_name(function.__module__)
         self.schedules[schedule] = Declaration(schedule, task, module, timetable.text, timetable.tz, missed, overlap)
-        self.timetables[schedule] = timetable
         self._scheduled[schedule] = function
         self._declared_in(function)
 
@@ -175,7 +173,7 @@ class Registry:
         full_name = _full_name(function)
         old = [name for name, one in self._scheduled.items() if one is not function and _full_name(one) == full_name]
         for name in old:
-            del self._scheduled[name], self.schedules[name], self.timetables[name]
+            del self._scheduled[name], self.schedules[name]
 
     def _declared_in(self, function: Callable[..., Any]) -> None:
         # Where the decorator stands need not be where the function comes from: delay(library.function).

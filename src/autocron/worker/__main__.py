@@ -86,7 +86,6 @@ def main() -> None:
     setup = channel.receive()
     if not isinstance(setup, wire.Setup):
         return
-    channel = wire.Channel(channel.socket, wire.ToWorker)
     database = Path(setup.database)
     if not paths.try_lock(database, setup.slot):
         raise SystemExit("the place of this worker is taken")

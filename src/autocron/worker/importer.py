@@ -114,10 +114,8 @@ class Importer:
         try:
             with self._guard:
                 spec.loader.exec_module(module)
-        except _MainEnds:
+        except (_MainEnds, SystemExit):
             pass  # it would have served now; what it declares stands above
-        except SystemExit:
-            pass
         finally:
             sys.argv = argv
 
