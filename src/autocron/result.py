@@ -86,7 +86,7 @@ class TaskResult(Generic[R]):
 
     @property
     def held(self) -> str:
-        """Why a queued job is parked ("unknown task", "arguments do not fit"); empty when it is not."""
+        """Why a queued job is parked ("unknown task ...", "its arguments do not fit: ..."); empty when it is not."""
         return self._read().held or ""
 
     @property

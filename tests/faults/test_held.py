@@ -29,6 +29,19 @@ def test_unknown_task_runs_with_the_next_code(lab: Any) -> None:
     assert (job.state, job.result, job.held) == ("succeeded", "5", None)
 
 
+def test_call_waits_for_code_that_takes_its_arguments(lab: Any) -> None:
+    app = lab.start()
+    parked = lab.insert("tasks.work", app.ask("__import__('autocron').codec.encode_call((5, 0, 'added'), {})"))
+    assert lab.until(lambda: lab.job(parked).held) == "its arguments do not fit: too many positional arguments"
+    raised = app.ask("run('len(1, 2)').uuid")
+    assert lab.ended(raised).state == "failed"  # a TypeError inside of the task is its own
+    app.ask("autocron.stop()")
+    app.close()
+    lab.add("tasks.py", "\n@delay\ndef work(number, seconds, more):\n    return more\n")
+    lab.start()
+    assert lab.ended(parked).result == '"added"'
+
+
 @pytest.mark.parametrize("payload", BAD_PAYLOADS.values(), ids=BAD_PAYLOADS.keys())
 def test_unreadable_arguments(lab: Any, payload: str) -> None:
     app = lab.start()

@@ -40,6 +40,9 @@ class Runner:
             return self._succeeded(claim, self._call(function, args, kwargs))
         except Interruption:
             return Interrupted()
+        except TypeError as error:
+            misfit = _misfit(function, args, kwargs) if claim.task in registry.tasks else None
+            return Unrunnable(f"its arguments do not fit: {misfit}") if misfit else failed(error)
         except BaseException as error:
             return failed(error)
         finally:
@@ -60,6 +63,15 @@ class Runner:
         if size > self._max_payload:
             return Succeeded(None, f"result discarded: {size} bytes, at most {self._max_payload} are stored")
         return Succeeded(text)
+
+
+def _misfit(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+    """Say why the function as it is now does not take these arguments, which fitted when the call was made."""
+    try:
+        inspect.signature(function).bind(*args, **kwargs)
+    except TypeError as error:
+        return str(error)
+    return None
 
 
 def failed(error: BaseException) -> Failed:
