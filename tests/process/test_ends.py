@@ -33,6 +33,17 @@ def test_stop_lets_a_job_finish(lab: Any) -> None:
     assert app.ask("(r := work(2)).is_ready and r.result") == 2  # runs here now
 
 
+def test_restart_with_another_environment(lab: Any) -> None:
+    """The node outlives the application for a moment; its workers must not keep what the application has lost."""
+    for colour in ("red", "blue"):
+        lab.environ["COLOUR"] = colour
+        app = lab.start(linger=10)
+        assert app.ask("run('value = os.environ[\"COLOUR\"]').wait(10)") == colour
+        node = lab.node()
+        app.kill()
+    assert lab.nodes() == [node]
+
+
 def test_stop_of_one_of_two(lab: Any) -> None:
     first, second = lab.start(), lab.start()
     node = lab.node()

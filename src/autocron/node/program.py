@@ -1,6 +1,7 @@
 """The program that the workers run, made of what the applications say about themselves."""
 
 import os
+from typing import Any
 
 import msgspec
 
@@ -37,13 +38,12 @@ def is_foreign(current: Program, new: Program) -> bool:
 
 
 def needs_new_workers(old: Program, new: Program) -> bool:
-    """Would a worker of the old program find other code than one of the new?"""
-    return (old.python, old.cwd, old.sys_path, old.django_settings) != (
-        new.python,
-        new.cwd,
-        new.sys_path,
-        new.django_settings,
-    )
+    """Would a worker of the old program find other code, or another environment, than one of the new?"""
+    return _surroundings(old) != _surroundings(new)
+
+
+def _surroundings(program: Program) -> tuple[Any, ...]:
+    return program.python, program.cwd, program.sys_path, program.django_settings, program.environ
 
 
 def changed_sources(sources: dict[str, float]) -> list[str]:
