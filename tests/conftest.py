@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import pytest
 
 from autocron import wire
+from autocron.cli.facts import ask_node
 from autocron.link import ring
 from autocron.model import NewJob, StoredJob
 from autocron.names import new_uuid
@@ -241,14 +242,7 @@ class Lab:
 
     def status(self) -> wire.Status | None:
         """Ask the node; None when there is none that answers."""
-        with contextlib.suppress(OSError), paths.connect(self.database, 1.0) as sock:
-            sock.sendall(wire.frame(wire.AskStatus()))
-            reader = wire.FrameReader(wire.FromNode)
-            while data := sock.recv(65536):
-                for message in reader.feed(data):
-                    if isinstance(message, wire.Status):
-                        return message
-        return None
+        return ask_node(self.database)
 
     def node(self, other_than: int = 0) -> int:
         """Wait for a node; give its pid."""

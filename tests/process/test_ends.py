@@ -35,13 +35,14 @@ def test_stop_lets_a_job_finish(lab: Any) -> None:
 
 def test_restart_with_another_environment(lab: Any) -> None:
     """The node outlives the application for a moment; its workers must not keep what the application has lost."""
+    nodes = set()
     for colour in ("red", "blue"):
         lab.environ["COLOUR"] = colour
         app = lab.start(linger=10)
         assert app.ask("run('value = os.environ[\"COLOUR\"]').wait(10)") == colour
-        node = lab.node()
+        nodes.add(lab.node())
         app.kill()
-    assert lab.nodes() == [node]
+    assert len(nodes) == 1
 
 
 def test_stop_of_one_of_two(lab: Any) -> None:

@@ -365,12 +365,13 @@ def test_what_a_crash_left_of_a_creation_becomes_a_database(store: Store, path: 
     assert store.insert(job("a"))
 
 
-def use_schema(patch: pytest.MonkeyPatch, folder: Path) -> None:
-    def files(package: str) -> Path:
-        return folder.parent
-
+def use_second_schema(patch: pytest.MonkeyPatch, folder: Path, statements: str) -> None:
+    """Let there be a next version of the schema, in this folder."""
+    schema = folder / "autocron" / "schema"
+    schema.mkdir(parents=True)
+    (schema / "sqlite-2.sql").write_text(statements)
     patch.setattr(sqlite, "latest_version", lambda: 2)
-    patch.setattr(sqlite, "files", files)
+    patch.setattr(sqlite, "files", lambda _package: schema.parent)
 
 
 def test_an_older_schema_is_backed_up_and_migrated(
@@ -378,10 +379,7 @@ def test_an_older_schema_is_backed_up_and_migrated(
 ) -> None:
     store.insert(job("a"))
     store.close()
-    schema = tmp_path / "autocron" / "schema"
-    schema.mkdir(parents=True)
-    (schema / "sqlite-2.sql").write_text("alter table jobs add column note text default 'new';")
-    use_schema(monkeypatch, schema)
+    use_second_schema(monkeypatch, tmp_path, "alter table jobs add column note text default 'new';")
     backup = path.with_name("jobs.db.backup-v1")
     backup.with_name("jobs.db.backup-v1.partial").write_text("of a migration that was killed")
     assert store.insert(job("b"))
@@ -400,11 +398,8 @@ def test_a_failed_migration_changes_nothing(
 ) -> None:
     store.insert(job("a"))
     store.close()
-    schema = tmp_path / "autocron" / "schema"
-    schema.mkdir(parents=True)
-    (schema / "sqlite-2.sql").write_text("alter table jobs add column note text; drop table nowhere;")
     with monkeypatch.context() as patch:
-        use_schema(patch, schema)
+        use_second_schema(patch, tmp_path, "alter table jobs add column note text; drop table nowhere;")
         with pytest.raises(StoreError, match="nowhere"):
             store.insert(job("b"))
     assert store.insert(job("b"))

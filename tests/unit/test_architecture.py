@@ -15,7 +15,7 @@ LEVELS = [
     {"store"},
     {"program", "terminal", "log", "launch", "link", "inline", "result", "when", "task", "settings", "active", "app"},
     {"node", "worker"},
-    {"cli", "contrib", "__init__", "__main__"},
+    {"cli", "__init__", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 
