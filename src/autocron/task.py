@@ -145,9 +145,10 @@ class Registry:
         """Let a function run by a timetable.
 
         Raises:
-            ConfigError: this function can't be run by a worker, or the name is taken.
+            ConfigError: this function can't be run by a worker, or not without arguments, or the name is taken.
         """
         _refuse_unreachable(function, "cron")
+        _refuse_needed_arguments(function)
         full_name = _full_name(function)
         self._forget_reloaded(function)
         schedule = name or full_name
@@ -224,6 +225,17 @@ def _refuse_unreachable(function: Callable[..., Any], decorator: str) -> None:
         raise ConfigError(f"{name} is a method: a worker has no object for it. Use a static method or a function")
     if function.__module__ in MAIN_NAMES and main_name() is None:
         raise ConfigError(f"a worker can't import what is typed in: write {name} into a module of your application")
+
+
+def _refuse_needed_arguments(function: Callable[..., Any]) -> None:
+    try:
+        inspect.signature(function).bind()
+    except TypeError as error:
+        raise ConfigError(
+            f"@cron runs {function.__qualname__} without arguments: {error}; give its parameters defaults"
+        ) from None
+    except ValueError:  # a builtin that does not tell its parameters
+        pass
 
 
 def _first_parameter(function: Callable[..., Any]) -> str | None:
@@ -320,7 +332,8 @@ def cron(  # noqa: PLR0917 - the fields of a crontab line, in their order
         overlap: whether a run may start while the one before it still runs.
 
     Raises:
-        ConfigError: the time can't be understood, the name is taken, or a worker could not find this function.
+        ConfigError: the time can't be understood, the name is taken, the function needs arguments, or a worker could
+            not find it.
     """
     if crontab is not None and not isinstance(crontab, str):
         return cron()(crontab)

@@ -202,6 +202,11 @@ def test_what_is_no_function_is_refused() -> None:
             delay(thing)  # type: ignore[call-overload]
 
 
+def test_a_schedule_of_what_needs_arguments_is_refused() -> None:
+    with pytest.raises(ConfigError, match="runs send without arguments: missing a required argument: "):
+        cron("@daily")(send)
+
+
 def test_a_task_is_not_delayed_twice() -> None:
     with pytest.raises(ConfigError, match="already"):
         delay(delay(send))
@@ -220,7 +225,7 @@ def test_one_name_for_two_functions_is_refused(registry: Registry) -> None:
         delay(name="mail")(clean)
     cron("0 * * * *", name="nightly")(clean)
     with pytest.raises(ConfigError, match="taken"):
-        cron("0 * * * *", name="nightly")(send)
+        cron("0 * * * *", name="nightly")(Shop.restock)
     assert registry.functions == {"mail": send, "nightly": clean}
 
 
