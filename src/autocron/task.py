@@ -8,7 +8,7 @@ from datetime import tzinfo
 from types import FunctionType
 from typing import Any, Generic, Literal, ParamSpec, Protocol, Self, TypeVar, Unpack, cast, overload
 
-from autocron import crontab
+from autocron.crontab import Numbers, Timetable, parse
 from autocron.errors import ConfigError
 from autocron.model import Declaration, Missed, Overlap
 from autocron.names import MAIN_NAMES, main_name, real_module_name
@@ -20,7 +20,6 @@ __all__ = ["AsyncTask", "Registry", "Task", "cron", "current_job", "delay", "reg
 P = ParamSpec("P")
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
-Field = crontab.Numbers
 
 
 class Caller(Protocol):
@@ -135,7 +134,7 @@ class Registry:
     def add_schedule(
         self,
         function: Callable[..., Any],
-        timetable: crontab.Timetable,
+        timetable: Timetable,
         *,
         name: str | None,
         task: str | None,
@@ -287,11 +286,11 @@ def cron(func: F, /) -> F: ...
 @overload
 def cron(
     crontab: str | None = None,
-    minutes: Field = None,
-    hours: Field = None,
-    days: Field = None,
-    months: Field = None,
-    days_of_week: Field = None,
+    minutes: Numbers = None,
+    hours: Numbers = None,
+    days: Numbers = None,
+    months: Numbers = None,
+    days_of_week: Numbers = None,
     *,
     every: Seconds | None = None,
     tz: str | tzinfo | None = None,
@@ -301,11 +300,11 @@ def cron(
 ) -> Callable[[F], F]: ...
 def cron(  # noqa: PLR0917 - the fields of a crontab line, in their order
     crontab: Any = None,
-    minutes: Field = None,
-    hours: Field = None,
-    days: Field = None,
-    months: Field = None,
-    days_of_week: Field = None,
+    minutes: Numbers = None,
+    hours: Numbers = None,
+    days: Numbers = None,
+    months: Numbers = None,
+    days_of_week: Numbers = None,
     *,
     every: Seconds | None = None,
     tz: str | tzinfo | None = None,
@@ -339,29 +338,8 @@ def cron(  # noqa: PLR0917 - the fields of a crontab line, in their order
         return cron()(crontab)
     _check_choice("missed", missed, ("once", "all", "skip"))
     _check_choice("overlap", overlap, ("skip", "allow"))
-    timetable = _timetable(crontab, minutes, hours, days, months, days_of_week, every, tz)
-
-    def decorate(func: F) -> F:
-        plain = _plain(func)
-        task, function = (plain.name, plain.function) if isinstance(plain, _Task) else (None, plain)
-        registry.add_schedule(function, timetable, name=name, task=task, missed=missed, overlap=overlap)
-        return func
-
-    return decorate
-
-
-def _timetable(  # noqa: PLR0917
-    expression: str | None,
-    minutes: Field,
-    hours: Field,
-    days: Field,
-    months: Field,
-    days_of_week: Field,
-    every: Seconds | None,
-    tz: str | tzinfo | None,
-) -> crontab.Timetable:
-    return crontab.parse(
-        expression,
+    timetable = parse(
+        crontab,
         minutes=minutes,
         hours=hours,
         days=days,
@@ -370,6 +348,14 @@ def _timetable(  # noqa: PLR0917
         every=every,
         tz=tz,
     )
+
+    def decorate(func: F) -> F:
+        plain = _plain(func)
+        task, function = (plain.name, plain.function) if isinstance(plain, _Task) else (None, plain)
+        registry.add_schedule(function, timetable, name=name, task=task, missed=missed, overlap=overlap)
+        return func
+
+    return decorate
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
