@@ -2,13 +2,13 @@
 
 import inspect
 import threading
-import traceback
 from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any
 
 from autocron import codec
 from autocron.clock import Clock
+from autocron.failure import failed
 from autocron.model import NewJob, State, StoredJob
 
 
@@ -41,7 +41,8 @@ def _outcome(job: NewJob, function: Callable[..., Any]) -> tuple[State, str | No
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        return State.FAILED, None, _message(error), _trace(error)
+        failure = failed(error, __name__)
+        return State.FAILED, None, failure.error_message, failure.traceback
     try:
         return State.SUCCEEDED, codec.encode(value, "the result"), "", ""
     except TypeError as error:
@@ -76,17 +77,3 @@ def _in_thread(function: Callable[[], Any]) -> Any:
     if error is not None:
         raise error
     return value
-
-
-def _message(error: BaseException) -> str:
-    try:
-        return f"{type(error).__name__}: {error}"
-    except Exception:
-        return type(error).__name__
-
-
-def _trace(error: BaseException) -> str:
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_globals.get("__name__") == __name__:
-        frames = frames.tb_next
-    return "".join(traceback.format_exception(type(error), error, frames))

@@ -2,15 +2,13 @@
 
 import asyncio
 import inspect
-import traceback
 from collections.abc import Callable
 from typing import Any
 
 from autocron import codec
-from autocron.model import Claim, Failed, Interrupted, Outcome, Succeeded, Unrunnable
+from autocron.failure import MAX_TEXT, failed
+from autocron.model import Claim, Interrupted, Outcome, Succeeded, Unrunnable
 from autocron.task import current_job, registry
-
-MAX_TEXT = 64 << 10  # characters of an error or a traceback that are kept
 
 
 class Interruption(BaseException):
@@ -42,9 +40,9 @@ class Runner:
             return Interrupted()
         except TypeError as error:
             misfit = _misfit(function, args, kwargs) if claim.task in registry.tasks else None
-            return Unrunnable(f"its arguments do not fit: {misfit}") if misfit else failed(error)
+            return Unrunnable(f"its arguments do not fit: {misfit}") if misfit else failed(error, __name__)
         except BaseException as error:
-            return failed(error)
+            return failed(error, __name__)
         finally:
             current_job.reset(token)
 
@@ -72,25 +70,3 @@ def _misfit(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[st
     except TypeError as error:
         return str(error)
     return None
-
-
-def failed(error: BaseException) -> Failed:
-    """Describe an exception, without the frames of autocron itself."""
-    try:
-        message = f"{type(error).__name__}: {error}"
-    except Exception:
-        message = type(error).__name__
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_globals.get("__name__") in (__name__, "asyncio.runners"):
-        frames = frames.tb_next
-    lines = traceback.format_exception(type(error), error, frames)
-    return Failed(_storable(message), _storable("".join(lines)))
-
-
-def _storable(text: str) -> str:
-    """Give the text bounded, and without what a database refuses."""
-    if len(text) > MAX_TEXT:
-        text = (
-            f"{text[: MAX_TEXT // 2]}\n[... {len(text) - MAX_TEXT} characters left out ...]\n{text[-MAX_TEXT // 2 :]}"
-        )
-    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()

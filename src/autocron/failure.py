@@ -1,0 +1,34 @@
+"""An exception as what is kept of it: the same for a worker and for a call that runs in its caller."""
+
+import traceback
+
+from autocron.model import Failed
+
+MAX_TEXT = 64 << 10  # characters of an error or a traceback that are kept
+
+
+def failed(error: BaseException, caller: str) -> Failed:
+    """Describe an exception.
+
+    Args:
+        error: what a task raised.
+        caller: the name of the module that called the task; its frames are no concern of those who read the traceback.
+    """
+    try:
+        message = f"{type(error).__name__}: {error}"
+    except Exception:
+        message = type(error).__name__
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_globals.get("__name__") in (caller, "asyncio.runners"):
+        frames = frames.tb_next
+    lines = traceback.format_exception(type(error), error, frames)
+    return Failed(_storable(message), _storable("".join(lines)))
+
+
+def _storable(text: str) -> str:
+    """Give the text bounded, and without what a database refuses."""
+    if len(text) > MAX_TEXT:
+        text = (
+            f"{text[: MAX_TEXT // 2]}\n[... {len(text) - MAX_TEXT} characters left out ...]\n{text[-MAX_TEXT // 2 :]}"
+        )
+    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
