@@ -127,10 +127,6 @@ class Log(msgspec.Struct, frozen=True, tag=True):
     text: str
 
 
-class Locked(msgspec.Struct, frozen=True, tag=True):
-    """The autocron lock was set: the node ends, calls run in the caller."""
-
-
 class Farewell(msgspec.Struct, frozen=True, tag=True):
     """The answer to Bye while other applications remain."""
 
@@ -153,7 +149,7 @@ class Status(msgspec.Struct, frozen=True, tag=True):
     workers: list[WorkerStatus]
 
 
-FromNode = Welcome | Done | Output | Log | Locked | Farewell | Status
+FromNode = Welcome | Done | Output | Log | Farewell | Status
 
 
 # Between the node and a worker.
@@ -289,15 +285,18 @@ class Channel:
         """Receive a message; None at the end of the stream.
 
         Raises:
+            WireError: what came is no message.
             BlockingIOError: with MSG_DONTWAIT, when nothing is there.
             OSError: the other end is gone.
         """
         size, ancillary, _, _ = self.socket.recvmsg_into([self._buffer], self._ancillary, flags)
         if size == 0:
             return None
-        if ancillary:
-            return self._decode(_read_reference(ancillary[0][2]))
-        return self._decode(memoryview(self._buffer)[:size])
+        body = _read_reference(ancillary[0][2]) if ancillary else memoryview(self._buffer)[:size]
+        try:
+            return self._decode(body)
+        except msgspec.DecodeError as error:
+            raise WireError(f"not a message: {error}") from error
 
     def close(self) -> None:
         """Close this end."""

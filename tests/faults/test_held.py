@@ -48,7 +48,7 @@ def test_unreadable_arguments(lab: Any, payload: str) -> None:
     parked = lab.insert("tasks.work", payload)
     assert lab.until(lambda: lab.job(parked).held).startswith("its arguments cannot be read: ")
     assert app.ask("work(1).wait(10)") == 1
-    lab.until(lambda: f"job {parked} of tasks.work is parked" in lab.output())
+    lab.until(lambda: f"tasks.work {parked} is parked" in lab.output())
     assert lab.ledger() == ["ran 1"]
 
 

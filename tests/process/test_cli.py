@@ -139,3 +139,17 @@ def test_errors_are_one_line_and_a_status(lab: Any):
     assert refused.returncode == 1
     assert "Traceback" not in refused.stderr
     assert admin(lab, "test.db", "--nonsense").returncode == 2
+
+
+def test_work_that_was_told_to_end_is_not_called_back(lab: Any):
+    node = lab.launch("-m", "autocron", "test.db", "work", "tasks")
+    lab.ready()
+    held = lab.insert("tasks.hold", '[["gate"],{}]')
+    lab.begun("gate")
+    node.signal(signal.SIGTERM)
+    lab.until(lambda: (status := lab.status()) and status.state == "draining")
+    app = lab.launch("app.py")
+    app.ask("autocron.start('test.db')")
+    node.wait(10)
+    lab.open_gate("gate")
+    assert lab.ended(held).attempt == 2  # with the node that the application has started then

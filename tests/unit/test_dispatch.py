@@ -37,7 +37,7 @@ def test_window_grows_with_short_jobs_and_falls_with_a_long_one():
         sent = dispatcher.assign(0.0)
         widths.append(len(sent))
         for _, claim in sent[:1]:
-            dispatcher.ended(1, claim.uuid, 0.0001, 0.0)
+            dispatcher.ended(1, claim.uuid, 1, 0.0001, 0.0)
         for _, claim in sent[1:]:
             dispatcher.took_back(1, [])
             dispatcher._lanes[1].jobs.pop(claim.uuid)
@@ -46,7 +46,7 @@ def test_window_grows_with_short_jobs_and_falls_with_a_long_one():
     assert widths == [1, 2, 4, 8, 16, 32, 64, 64]
     dispatcher.put(claims("long"))
     dispatcher.assign(0.0)
-    dispatcher.ended(1, "long", LONG * 2, 0.0)
+    dispatcher.ended(1, "long", 1, LONG * 2, 0.0)
     dispatcher.put(claims("x", "y"))
     assert len(dispatcher.assign(0.0)) == 1
 
@@ -56,7 +56,7 @@ def test_what_waits_behind_a_long_job_goes_to_another_worker_first():
     dispatcher.add(1)
     dispatcher.put(claims("quick"))
     dispatcher.assign(0.0)
-    dispatcher.ended(1, "quick", 0.0, 0.0)
+    dispatcher.ended(1, "quick", 1, 0.0, 0.0)
     dispatcher.put(claims("long", "b", "c"))
     assert uuids(dispatcher.assign(1.0)) == [(1, "long"), (1, "b")]
     assert dispatcher.stuck(1.0) == []
@@ -82,5 +82,5 @@ def test_a_closed_worker_gets_nothing_and_a_removed_one_gives_its_jobs():
 def test_an_unknown_outcome_is_nobodys():
     dispatcher = Dispatcher()
     dispatcher.add(1)
-    assert dispatcher.ended(1, "a", 0.0, 0.0) is None
-    assert dispatcher.ended(9, "a", 0.0, 0.0) is None
+    assert dispatcher.ended(1, "a", 1, 0.0, 0.0) is None
+    assert dispatcher.ended(9, "a", 1, 0.0, 0.0) is None

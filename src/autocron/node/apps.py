@@ -45,8 +45,8 @@ class AppConnection:
 
     def send(self, message: wire.FromNode) -> None:
         """Send as much as goes without waiting; the rest goes with flush(). Output beyond the bound is dropped."""
-        if isinstance(message, wire.Output) and len(self._pending) > MAX_PENDING:
-            self.dropped += len(message.data)
+        if isinstance(message, wire.Output | wire.Log) and len(self._pending) > MAX_PENDING:
+            self.dropped += len(message.data if isinstance(message, wire.Output) else message.text)
             return
         if self.dropped:
             lost, self.dropped = self.dropped, 0

@@ -81,7 +81,7 @@ class Audience:
         if self.on_terminal:
             self._terminal.write(stream, plain)
             return
-        app = next(iter(self.apps), None)
+        app = next((app for app in self.apps if not app.leaving), None)
         if app is None:
             self._log_file.write(plain)
         else:

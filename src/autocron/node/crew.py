@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from autocron import wire
 from autocron.clock import Clock
-from autocron.model import Claim, Crashed, Interrupted, NotBegun, Outcome, Settings, Unrunnable
+from autocron.model import Claim, Crashed, Failed, Interrupted, NotBegun, Outcome, Settings, Unrunnable
 from autocron.node.dispatch import Dispatcher
 from autocron.node.fleet import Fleet, WorkerState
 from autocron.node.process import WorkerProcess
@@ -102,7 +102,7 @@ class Crew:
     def send_jobs(self, now: float) -> None:
         """Send jobs to workers; what waits behind a long job is given to others."""
         for number in self._dispatcher.stuck(now):
-            self._receive(self._workers[number])  # it may have answered while this node was busy
+            self._hear(self._workers[number])  # it may have answered while this node was busy
         for number in self._dispatcher.stuck(now):
             self._take_back(number)
         unsent: list[tuple[int, Claim]] = []
@@ -200,10 +200,17 @@ class Crew:
                 self._selector.unregister(watched)
 
     def _hear(self, worker: WorkerProcess) -> None:
-        if not self._receive(worker):
-            self._unwatch(worker.channel)  # the stream has ended; the process tells how
+        try:
+            self._receive(worker)
+        except wire.WireError as error:
+            self._events.log(
+                logging.ERROR, f"worker {worker.pid} is ended, something else writes to its socket: {error}"
+            )
+            worker.destroy()
+        if worker.at_end:
+            self._unwatch(worker.channel)  # the process tells how it ended
 
-    def _receive(self, worker: WorkerProcess) -> int:
+    def _receive(self, worker: WorkerProcess) -> None:
         messages = worker.receive()
         now = self._clock.monotonic()
         for message in messages:
@@ -212,19 +219,23 @@ class Crew:
                     self._ended(worker, message, now)
                 case wire.Report():
                     self._report(worker, message)
-        return len(messages)
 
     def _ended(self, worker: WorkerProcess, ended: wire.Ended, now: float) -> None:
-        claim = self._dispatcher.ended(worker.number, ended.uuid, ended.elapsed, now)
-        if claim is None or claim.attempt != ended.attempt:
+        claim = self._dispatcher.ended(worker.number, ended.uuid, ended.attempt, ended.elapsed, now)
+        if claim is None:
             self._events.log(logging.WARNING, f"a late outcome of job {ended.uuid} was refused")
             return
-        if isinstance(ended.outcome, Unrunnable):
-            self._events.log(
-                logging.ERROR,
-                f"job {claim.uuid} of {claim.task} is parked: {ended.outcome.reason}."
-                " It runs when a version of the code that can run it is started",
-            )
+        match ended.outcome:
+            case Failed(traceback=traceback):
+                self._events.log(logging.ERROR, f"{claim.task} {claim.uuid} failed:\n{traceback}")
+            case Unrunnable(reason=reason):
+                self._events.log(
+                    logging.ERROR,
+                    f"{claim.task} {claim.uuid} is parked: {reason}."
+                    " It runs when a version of the code that can run it is started",
+                )
+            case _:
+                pass
         self._events.settle(claim, ended.outcome, ended.started_at, ended.finished_at)
 
     def _report(self, worker: WorkerProcess, report: wire.Report) -> None:
@@ -263,7 +274,7 @@ class Crew:
         how = worker.ended()
         if how is None:
             return
-        self._receive(worker)
+        self._hear(worker)
         self._take_back(worker.number)
         for stream in worker.outputs:
             while data := worker.read_output(stream):

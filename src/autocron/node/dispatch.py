@@ -96,16 +96,18 @@ class Dispatcher:
                 heapq.heappop(lanes)
         return sent
 
-    def ended(self, worker: int, uuid: str, elapsed: float, now: float) -> Claim | None:
-        """Note that a worker has run a job, in `elapsed` seconds; give its claim."""
+    def ended(self, worker: int, uuid: str, attempt: int, elapsed: float, now: float) -> Claim | None:
+        """Note that a worker has run a job, in `elapsed` seconds; give its claim, if it has it."""
         lane = self._lanes.get(worker)
-        claim = lane.jobs.pop(uuid, None) if lane else None
-        if lane and claim:
-            lane.head_since = now
-            if elapsed < SHORT:
-                lane.window = min(MAX_WINDOW, lane.window * 2)
-            elif elapsed > LONG:
-                lane.window = 1
+        claim = lane.jobs.get(uuid) if lane else None
+        if lane is None or claim is None or claim.attempt != attempt:
+            return None
+        del lane.jobs[uuid]
+        lane.head_since = now
+        if elapsed < SHORT:
+            lane.window = min(MAX_WINDOW, lane.window * 2)
+        elif elapsed > LONG:
+            lane.window = 1
         return claim
 
     def stuck(self, now: float) -> list[int]:

@@ -10,7 +10,6 @@ import selectors
 import signal
 import socket
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
 
 import msgspec
@@ -25,6 +24,7 @@ from autocron.node import program as programs
 from autocron.node.apps import AppConnection
 from autocron.node.audience import Audience
 from autocron.node.crew import Crew
+from autocron.node.ending import Ending, Step
 from autocron.node.output import OutputLog
 from autocron.node.schedule import Firing, Planner
 from autocron.node.storage import MaintenanceThread, StoreThread
@@ -34,21 +34,10 @@ from autocron.store.base import Exchange, Store
 
 TICK = 1.0  # seconds; the longest sleep, so that a step of the clock is seen
 FIRST_APP_WAIT = 10.0  # seconds that a new node waits for the application that spawned it
-ASK_TIME = 1.0  # seconds between asking a job to stop and killing its worker
 RETRY_DELAY = 0.5  # seconds until the store is tried again after an error
 MAX_CLAIMS = 512
 WORKER_POLL = 0.05  # seconds; only where the system does not tell that a process has ended
 EMPTY_CALL = encode_call((), {})
-
-
-class Phase(StrEnum):
-    """What the node is doing."""
-
-    RUNNING = "running"
-    DRAINING = "draining"  # claims nothing more; running jobs may finish
-    ASKING = "asking"  # running jobs were asked to stop
-    KILLING = "killing"  # their workers were killed
-    FINISHING = "finishing"  # all that is left is to tell the store
 
 
 class Read(msgspec.Struct, frozen=True):
@@ -78,16 +67,19 @@ class Node:
         self._program: wire.Program | None = None
         self._known_modules: list[str] = []
         self._foreground = False
-        self._phase = Phase.RUNNING
-        self._phase_until: float | None = None
+        self._ending = Ending()
+        self._stop_requests = 0  # by signals
         self._no_app_since: float | None = clock.monotonic() + FIRST_APP_WAIT
         self._transitions: list[Transition] = []
         self._exchanging = False
+        self._recovering = False
         self._recovered = False
         self._look = True  # there may be jobs that are due
         self._next_due: float | None = None
         self._store_failing = False
         self._abandoned = False
+        self._undeclared: list[tuple[wire.Report, Callable[[], None]]] = []
+        self._import_errors: set[tuple[str, str]] = set()
         self._not_before = 0.0  # the store is not tried again before
         self._asked: list[str] = []  # somebody waits for these jobs, which may have come to their end
         self._next_tick = clock.monotonic() + TICK
@@ -113,12 +105,12 @@ class Node:
         self._adopt(program, alone=True)
 
     def request_stop(self) -> None:
-        """Drain and end; a second request ends the grace."""
-        self._drain(self._settings.grace if self._phase is Phase.RUNNING else 0.0)
+        """Drain and end; a second request ends the grace. May be called from a signal handler."""
+        self._stop_requests += 1
+        self.wake()
 
     def run(self) -> None:
         """Work until nobody needs this node any more."""
-        self._store.submit(_recover, self._recovered_from)
         while not self._is_over():
             for key, _ in self._selector.select(self._sleep()):
                 # An event before this one may have closed the descriptor; its number may belong to another by now.
@@ -135,20 +127,20 @@ class Node:
         self._audience.close()
 
     def _is_over(self) -> bool:
-        if self._phase is not Phase.FINISHING or not self._crew.gone:
+        if not self._ending.finishing or not self._crew.gone:
             return False
         # With a database that fails until the end, the next node finds the jobs as lost with this one.
-        gave_up = self._store_failing and self._phase_until is None
+        gave_up = self._store_failing and self._ending.out_of_time
         return gave_up or (not self._transitions and not self._exchanging)
 
     def _sleep(self) -> float:
         """Say for how many seconds nothing needs to be done unless something happens."""
         now, wall = self._clock.monotonic(), self._clock.now()
         moments = [self._next_tick, *self._crew.next_look(now)]
-        moments += [moment for moment in (self._phase_until, self._linger_end()) if moment is not None]
+        moments += [moment for moment in (self._ending.until, self._linger_end()) if moment is not None]
         if self._not_before > now:
             moments.append(self._not_before)
-        elif self._phase is Phase.RUNNING:
+        elif self._ending.running:
             moments += [moment - wall + now for moment in self._due_moments()]
         if self._crew.must_be_polled:
             moments.append(now + WORKER_POLL)
@@ -162,7 +154,7 @@ class Node:
         return moments
 
     def _linger_end(self) -> float | None:
-        if self._no_app_since is None or self._phase is not Phase.RUNNING:
+        if self._no_app_since is None or not self._ending.running:
             return None
         return self._no_app_since + self._settings.linger
 
@@ -179,26 +171,41 @@ class Node:
             self._crew.bury()
         elif self._crew.must_be_polled:
             self._crew.bury()
-        linger_end = self._linger_end()
-        if linger_end is not None and now >= linger_end:
-            self._drain(self._settings.grace)
-        if self._phase is Phase.RUNNING:
+        self._look_for_the_end(now)
+        if self._ending.running:
             self._work(now)
         else:
             self._end_work(now)
         self._exchange(now)
         self._ask_about_awaited()
 
+    def _look_for_the_end(self, now: float) -> None:
+        linger_end = self._linger_end()
+        if linger_end is not None and now >= linger_end:
+            self._drain(self._settings.grace)
+        while self._stop_requests:
+            self._stop_requests -= 1
+            self._drain(self._settings.grace if self._ending.running else 0.0, final=True)
+
     def _work(self, now: float) -> None:
+        if now >= self._not_before:
+            self._use_store()
         if not self._recovered:
             return
-        if now >= self._not_before:
-            for firing in self._planner.due(self._clock.now()):
-                self._fire(firing)
         if self._program is not None:
             modules = [*dict.fromkeys([*self._program.modules, *self._known_modules])]
             self._crew.man(msgspec.structs.replace(self._program, modules=modules), self._settings)
         self._crew.send_jobs(now)
+
+    def _use_store(self) -> None:
+        if not self._recovered:
+            self._recover()
+            return
+        undeclared, self._undeclared = self._undeclared, []
+        for report, make_ready in undeclared:
+            self._declare(report, make_ready)
+        for firing in self._planner.due(self._clock.now()):
+            self._fire(firing)
 
     # Applications
 
@@ -232,7 +239,7 @@ class Node:
             return
         app.accepted = True
         self._no_app_since = None
-        if self._phase in (Phase.DRAINING, Phase.ASKING):
+        if self._ending.resume():
             self._resume()
         changed = programs.changed_sources(self._crew.sources)
         self._adopt(hello.program, alone=alone, renew=bool(changed))
@@ -253,12 +260,16 @@ class Node:
         if old is None:
             return
         if renew or programs.needs_new_workers(old, program):
-            self._crew.renew()
+            self._renew()
             return
         modules = [name for name in program.modules if name not in old.modules]
         main = program.main if program.main != old.main else None
         if modules or main:
             self._crew.import_more(modules, main)
+
+    def _renew(self) -> None:
+        self._import_errors.clear()
+        self._crew.renew()
 
     def _bye(self, app: AppConnection, *, at_once: bool) -> None:
         app.leaving = True
@@ -278,7 +289,7 @@ class Node:
 
     def _status(self) -> wire.Status:
         pids, workers = self._audience.pids(), self._crew.status()
-        return wire.Status(os.getpid(), self._started_at, self._phase.value, pids, workers)
+        return wire.Status(os.getpid(), self._started_at, self._ending.phase.value, pids, workers)
 
     # What the crew tells
 
@@ -297,7 +308,12 @@ class Node:
     def reported(self, report: wire.Report, make_ready: Callable[[], None]) -> None:
         """Store what a worker has found; when that is done, it gets jobs."""
         for module, error in report.errors.items():
-            self.log(logging.ERROR, f"the worker could not import {module}, its tasks cannot run:\n{error}")
+            if (module, error) not in self._import_errors:  # each worker says so
+                self._import_errors.add((module, error))
+                self.log(logging.ERROR, f"the worker could not import {module}, its tasks cannot run:\n{error}")
+        self._undeclared.append((report, make_ready))
+
+    def _declare(self, report: wire.Report, make_ready: Callable[[], None]) -> None:
         now = self._clock.now()
 
         def declare(store: Store) -> Read:
@@ -306,6 +322,9 @@ class Node:
 
         def declared(result: Read | StoreError) -> None:
             self._looked_around(result)
+            if isinstance(result, StoreError):
+                self._undeclared.append((report, make_ready))
+                return
             make_ready()
             self._tell_what_is_on()
 
@@ -341,7 +360,7 @@ class Node:
         )
 
     def _wanted_claims(self) -> int:
-        if self._phase is not Phase.RUNNING:
+        if not self._ending.running:
             return 0
         due = self._look or (self._next_due is not None and self._next_due <= self._clock.now())
         return min(MAX_CLAIMS, self._crew.room()) if due else 0
@@ -358,7 +377,7 @@ class Node:
         self._next_due = result.next_due
         self._look = self._look or len(result.claims) == count > 0
         self._crew.take(result.claims)
-        if self._phase is Phase.RUNNING:
+        if self._ending.running:
             self._crew.send_jobs(self._clock.monotonic())
         else:
             self._crew.give_up_waiting()
@@ -391,10 +410,15 @@ class Node:
         if not isinstance(uuids, StoreError):  # those who wait look for themselves each second
             self._audience.tell_done(uuids)
 
+    def _recover(self) -> None:
+        if not self._recovering:
+            self._recovering = True
+            self._store.submit(_recover, self._recovered_from)
+
     def _recovered_from(self, result: tuple[int, list[str]] | StoreError) -> None:
+        self._recovering = False
         if isinstance(result, StoreError):
             self._store_failed(result)
-            self._store.submit(_recover, self._recovered_from)
             return
         lost, self._known_modules = result
         self._recovered = True
@@ -413,9 +437,8 @@ class Node:
             self.log(logging.ERROR, complaint)
         self._look = True
         self._asked += self._audience.all_awaited
-        if self._settings.locked and self._phase is Phase.RUNNING:
+        if self._settings.locked and self._ending.running:
             self.log(logging.WARNING, "the autocron lock is on: the node ends, delayed calls run in their callers")
-            self._audience.tell_all(wire.Locked())
             self._drain(self._settings.grace)
 
     def _set(self, settings: Settings | BadSetting) -> None:
@@ -430,10 +453,11 @@ class Node:
         jobs = [(slot, NewJob(new_uuid(), firing.declaration.task, EMPTY_CALL, slot, now)) for slot in firing.slots]
 
         def done(fired: bool | StoreError | None) -> None:
+            self._planner.settled(name)
             if isinstance(fired, StoreError):
                 self._store_failed(fired)
                 self._store.submit(_read, self._looked_around)
-            elif fired is False and jobs:
+            elif fired is False and jobs and self._crew.is_complete:
                 self.log(logging.INFO, f"{name} was due, but its last run is not over: skipped")
             self._look = True
 
@@ -441,52 +465,38 @@ class Node:
 
     # The end
 
-    def _drain(self, grace: float) -> None:
+    def _drain(self, grace: float, *, final: bool = False) -> None:
         """Begin to end: claim nothing more, give back what was not begun, let running jobs finish for the grace."""
-        if self._phase in (Phase.KILLING, Phase.FINISHING):
-            return
-        if self._phase is Phase.RUNNING:
-            self._phase = Phase.DRAINING
+        if self._ending.begin(self._clock.monotonic(), grace, final=final):
             self._crew.give_up_waiting()
-        until = self._clock.monotonic() + grace
-        self._phase_until = until if self._phase_until is None else min(self._phase_until, until)
 
     def _resume(self) -> None:
         """An application has come back while the node drained."""
-        self._phase, self._phase_until = Phase.RUNNING, None
-        self._crew.renew()
+        self._renew()
+        for app in self._audience.apps:
+            if app.leaving:
+                self._audience.send(app, wire.Farewell())
 
     def _abandon(self) -> None:
         """The database is not there any more: end at once, there is nothing left to store to."""
         self._abandoned = True
         self._crew.kill()
-        self._phase, self._phase_until = Phase.KILLING, None
+        self._ending.abandon()
 
     def _end_work(self, now: float) -> None:
-        """Take the next step of the orderly end: grace, then ask, then kill, then finish."""
-        over = self._phase_until is not None and now >= self._phase_until
-        match self._phase:
-            case Phase.DRAINING | Phase.ASKING if self._crew.idle and not self._exchanging:
-                self._finish(now)
-            case Phase.DRAINING if over:
-                self._phase, self._phase_until = Phase.ASKING, now + ASK_TIME
+        """Take the next step of the orderly end."""
+        idle = self._crew.idle and not self._exchanging
+        match self._ending.step(now, idle=idle, gone=self._crew.gone):
+            case Step.INTERRUPT:
                 self._crew.interrupt()
-            case Phase.ASKING if over:
-                self._phase, self._phase_until = Phase.KILLING, None
+            case Step.KILL:
                 self._crew.kill()
-            case Phase.KILLING if self._crew.gone:
-                self._finish(now)
-            case Phase.FINISHING if over:
-                self._phase_until = None
-                self._crew.kill()
-            case _:
+            case Step.FINISH:
+                self._crew.finish()
+            case None:
                 pass
         if self._abandoned:
             self._transitions.clear()
-
-    def _finish(self, now: float) -> None:
-        self._phase, self._phase_until = Phase.FINISHING, now + ASK_TIME
-        self._crew.finish()
 
 
 def _recover(store: Store) -> tuple[int, list[str]]:
@@ -523,7 +533,6 @@ def install_signals(node: Node) -> None:
 
     def stop(*_: object) -> None:
         node.request_stop()
-        node.wake()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)

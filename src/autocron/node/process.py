@@ -23,6 +23,7 @@ class WorkerProcess:
         self.slot = slot
         self.generation = generation
         self.asked_to_stop = False
+        self.at_end = False  # it can't send anything any more
         ours, theirs = wire.channel_pair()
         life_ours, life_theirs = socket.socketpair()
         command = [setup.program.python, "-P", "-m", "autocron.worker", str(theirs.fileno()), str(life_theirs.fileno())]
@@ -63,12 +64,18 @@ class WorkerProcess:
         return True
 
     def receive(self) -> list[wire.FromWorker]:
-        """Give what the worker has sent; never waits."""
-        return _drain(self.channel)
+        """Give what the worker has sent; never waits.
+
+        Raises:
+            WireError: something that is no message came.
+        """
+        messages, self.at_end = _drain(self.channel)
+        return messages
 
     def take_back(self) -> list[wire.ToWorker]:
         """Give what was sent and not yet received: it is taken out of the worker's socket."""
-        return _drain(self._their_end)
+        messages, _ = _drain(self._their_end)
+        return messages
 
     def read_output(self, stream: int) -> bytes | None:
         """Read what the worker has printed; None at the end of the stream."""
@@ -93,6 +100,11 @@ class WorkerProcess:
     def kill(self) -> None:
         """End the worker and every process of its group."""
         self.asked_to_stop = True
+        self.destroy()
+
+    def destroy(self) -> None:
+        """Do the same, as a crash of the worker."""
+        self.at_end = True
         self._signal(signal.SIGKILL)
 
     def ended(self) -> str | None:
@@ -129,13 +141,14 @@ def _pidfd(pid: int) -> int | None:
         return None
 
 
-def _drain(channel: wire.Channel) -> list[Any]:
+def _drain(channel: wire.Channel) -> tuple[list[Any], bool]:
+    """Give the messages that are there, and whether that was all that will ever come."""
     messages: list[Any] = []
-    while True:
-        try:
-            message = channel.receive(socket.MSG_DONTWAIT)
-        except OSError:
-            return messages
-        if message is None:
-            return messages
-        messages.append(message)
+    try:
+        while (message := channel.receive(socket.MSG_DONTWAIT)) is not None:
+            messages.append(message)
+    except BlockingIOError:
+        return messages, False
+    except OSError:
+        pass
+    return messages, True

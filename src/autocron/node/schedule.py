@@ -26,6 +26,7 @@ class _Entry:
     timetable: crontab.Timetable
     cursor: float
     next_slot: float | None
+    in_flight: bool = False  # a firing is being stored; the next one must not overtake it
 
     def move(self, cursor: float) -> None:
         self.cursor = cursor
@@ -68,14 +69,18 @@ class Planner:
 
     def next_slot(self) -> tuple[float, str] | None:
         """Give the next slot of all and the name of its schedule."""
-        slots = ((entry.next_slot, name) for name, entry in self._entries.items() if entry.next_slot is not None)
-        return min(slots, default=None)
+        entries = [(name, entry) for name, entry in self._entries.items() if not entry.in_flight]
+        return min(((entry.next_slot, name) for name, entry in entries if entry.next_slot is not None), default=None)
 
     def due(self, now: float) -> list[Firing]:
-        """Give what is due. Each slot is given once."""
-        return [
-            self._fire(entry, now) for entry in self._entries.values() if entry.next_slot and entry.next_slot <= now
-        ]
+        """Give what is due. Each slot is given once, and a schedule gives nothing more until settled() is called."""
+        entries = [entry for entry in self._entries.values() if not entry.in_flight]
+        return [self._fire(entry, now) for entry in entries if entry.next_slot and entry.next_slot <= now]
+
+    def settled(self, name: str) -> None:
+        """Note that a firing of this schedule was stored, or could not be."""
+        if entry := self._entries.get(name):
+            entry.in_flight = False
 
     @property
     def declarations(self) -> list[Declaration]:
@@ -86,6 +91,7 @@ class Planner:
         slots = self._slots(entry, now)
         last = slots[-1] if slots else entry.timetable.latest(entry.cursor, now)
         entry.move(last if last is not None else now)
+        entry.in_flight = True
         declaration = entry.declaration
         # A run that was missed and asked for is not dropped because another missed one still waits.
         alone = declaration.overlap == "skip" and len(slots) <= 1
