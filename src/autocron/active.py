@@ -1,16 +1,21 @@
 """A database in use by this process: opened when it is needed, and the way to wake its node."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autocron.link import Link, ring
+from autocron.link import Bell, Link
 from autocron.model import Durability, NewJob
 from autocron.model import Settings as StoredSettings
 
 if TYPE_CHECKING:
     from autocron.store.base import Store
+
+
+def _silence() -> None:
+    pass
 
 
 @dataclass
@@ -22,8 +27,15 @@ class Active:
     link: Link | None = None
     grace: float = StoredSettings().grace
     max_payload: int = 0  # bytes of arguments that were stored at most, when that was looked at last
+    _bell: Bell | None = None
+    ring: Callable[[], None] = _silence  # wakes the node where there is no link
     _store: "Store | None" = None
     opening: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        if self.path is not None:
+            self._bell = Bell(self.path)
+            self.ring = self._bell.ring
 
     @property
     def store(self) -> "Store":
@@ -60,5 +72,11 @@ class Active:
         """Tell the node that there may be something to do."""
         if self.link is not None:
             self.link.wake()
-        elif self.path is not None:
-            ring(self.path)
+        else:
+            self.ring()
+
+    def close(self) -> None:
+        """Close what is open; the next use opens it again."""
+        self.store.close()
+        if self._bell is not None:
+            self._bell.close()

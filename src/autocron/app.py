@@ -170,12 +170,12 @@ class App:
                 if active.link is not None:
                     active.link.leave(active.grace + STOP_EXTRA)
             finally:
-                active.store.close()
+                active.close()
 
-    def become_worker(self, store: "Store", max_payload: int, database: Path | None) -> None:
+    def become_worker(self, store: "Store", max_payload: int, wake: Callable[[], None]) -> None:
         """Let calls made here be stored in this store; start() does nothing any more."""
         self._is_worker = True
-        self._active = Active(database, "normal")
+        self._active = Active(None, "normal", ring=wake)
         self._active.store, self._active.max_payload = store, max_payload
 
     # Calls
@@ -309,15 +309,15 @@ def get_result(uuid: str) -> TaskResult[Any]:
     return find_result(uuid, _app)
 
 
-def become_worker(store: "Store", max_payload: int, database: Path | None = None) -> None:
+def become_worker(store: "Store", max_payload: int, wake: Callable[[], None]) -> None:
     """Make this process one whose calls are stored and whose start() does nothing.
 
     Args:
         store: where they are stored.
         max_payload: bytes of arguments that are stored at most.
-        database: its path, to wake the node at once; without it the node sees new jobs when it looks.
+        wake: tells the node that there may be something to do.
     """
-    _app.become_worker(store, max_payload, database)
+    _app.become_worker(store, max_payload, wake)
 
 
 def lifespan(

@@ -352,6 +352,41 @@ def threads_run() -> bool:
 
 
 def ring(database: Path) -> None:
-    """Tell a node, if one is there, that there may be something to do; for those who keep no link to it."""
-    with contextlib.suppress(OSError), paths.connect(database, RING_LIMIT) as sock:
-        sock.sendall(_WAKE)
+    """Ring once."""
+    bell = Bell(database)
+    bell.ring()
+    bell.close()
+
+
+class Bell:
+    """Tells a node, if one is there, that there may be something to do; for those who keep no link to it."""
+
+    def __init__(self, database: Path) -> None:
+        self._database = database
+        self._socket: socket.socket | None = None
+
+    def ring(self) -> None:
+        """Ring; waits for nothing."""
+        if not self._send():
+            self.close()
+            with contextlib.suppress(OSError):
+                self._socket = paths.connect(self._database, RING_LIMIT)
+                self._send()
+
+    def close(self) -> None:
+        """Hang up, until it rings again."""
+        sock, self._socket = self._socket, None
+        if sock is not None:
+            sock.close()
+
+    def _send(self) -> bool:
+        sock = self._socket
+        if sock is None:
+            return False
+        try:
+            sock.send(_WAKE, _DONT_WAIT)
+        except BlockingIOError:  # it has enough of these to read
+            return True
+        except OSError:
+            return False
+        return True

@@ -202,7 +202,7 @@ class Ended(msgspec.Struct, frozen=True, tag=True):
     elapsed: float  # seconds
 
 
-FromWorker = Report | Ended
+FromWorker = Report | Ended | Wake
 
 _encoder = msgspec.msgpack.Encoder()
 encode = _encoder.encode

@@ -295,9 +295,11 @@ def test_root_only_stores_calls_in_the_database_of_another_user(
 def test_in_a_worker_start_does_nothing_and_calls_are_stored(app: App, registry: Registry, home: Path) -> None:
     home.mkdir()
     store = open_store(home / "w.db")
-    app.become_worker(store, 1000, None)
+    woken: list[bool] = []
+    app.become_worker(store, 1000, lambda: woken.append(True))
     assert not start(app, "other.db", None)
     assert store.get(task(registry, add)(1).uuid, 0.0)
+    assert woken == [True]
     assert not (home / "other.db").exists()
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from autocron import launch, wire
-from autocron.link import CALL_CONNECT_LIMIT, Link, ring
+from autocron.link import CALL_CONNECT_LIMIT, Bell, Link, ring
 from autocron.store.paths import log_path, socket_path
 from autocron.terminal import MAX_PENDING, Terminal
 
@@ -359,6 +359,20 @@ def test_ringing_wakes_a_node_that_is_there(database: Path, node: Node) -> None:
     node.close()
     ring(database)
     ring(database.with_name("nowhere.db"))
+
+
+def test_a_bell_keeps_its_line_and_finds_the_next_node(database: Path, node: Node) -> None:
+    bell = Bell(database)
+    bell.ring()
+    bell.ring()
+    peer = node.accept()
+    assert [peer.next(), peer.next()] == [wire.Wake(), wire.Wake()]
+    peer.close()
+    bell.ring()
+    again = node.accept()
+    assert again.next() == wire.Wake()
+    bell.close()
+    assert again.next() is None
 
 
 # The terminal

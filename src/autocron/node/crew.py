@@ -27,6 +27,9 @@ class Events(Protocol):
     def reported(self, report: wire.Report, make_ready: Callable[[], None]) -> None:
         """A worker of this generation has imported the program; it gets jobs when `make_ready` is called."""
 
+    def woken(self) -> None:
+        """A task has stored a call."""
+
     def show(self, stream: int, data: bytes) -> None:
         """A task has printed something."""
 
@@ -219,6 +222,8 @@ class Crew:
                     self._ended(worker, message, now)
                 case wire.Report():
                     self._report(worker, message)
+                case wire.Wake():
+                    self._events.woken()
 
     def _ended(self, worker: WorkerProcess, ended: wire.Ended, now: float) -> None:
         claim = self._dispatcher.ended(worker.number, ended.uuid, ended.attempt, ended.elapsed, now)

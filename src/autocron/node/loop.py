@@ -212,8 +212,7 @@ class Node:
     def _handle(self, app: AppConnection, message: wire.FromApp) -> None:
         match message:
             case wire.Wake():
-                self._look = True
-                self._maintenance.touched()
+                self.woken()
             case wire.Look():
                 self._store.submit(_read, self._looked_around)
             case wire.Hello():
@@ -292,6 +291,11 @@ class Node:
         return wire.Status(os.getpid(), self._started_at, self._ending.phase.value, pids, workers)
 
     # What the crew tells
+
+    def woken(self) -> None:
+        """There may be something to do."""
+        self._look = True
+        self._maintenance.touched()
 
     def show(self, stream: int, data: bytes) -> None:
         """Show what a task has printed."""

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
@@ -90,12 +91,17 @@ def main() -> None:
     if not paths.try_lock(database, setup.slot):
         raise SystemExit("the place of this worker is taken")
     sys.path[:] = [*setup.program.sys_path, *(path for path in sys.path if path not in setup.program.sys_path)]
-    become_worker(open_store(database), setup.max_payload, database)
+    become_worker(open_store(database), setup.max_payload, partial(_wake, channel))
     cast("io.TextIOWrapper[Any]", sys.stdout).reconfigure(line_buffering=True)
     Worker(channel, setup).work()
     _flush()
     # Threads that tasks have left running must not keep the process.
     os._exit(0)
+
+
+def _wake(channel: wire.Channel) -> None:
+    with contextlib.suppress(OSError):  # the node is gone, and so is this worker in a moment
+        channel.send(wire.Wake())
 
 
 def _flush() -> None:
