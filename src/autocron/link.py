@@ -363,12 +363,15 @@ class Bell:
 
     def __init__(self, database: Path) -> None:
         self._database = database
+        self._place = str(paths.socket_path(database))
         self._socket: socket.socket | None = None
 
     def ring(self) -> None:
         """Ring; waits for nothing."""
         if not self._send():
             self.close()
+            if not os.path.exists(self._place):  # noqa: PTH110 - on the way of each call; a vain connect takes ten times as long
+                return
             with contextlib.suppress(OSError):
                 self._socket = paths.connect(self._database, RING_LIMIT)
                 self._send()
