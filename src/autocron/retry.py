@@ -51,6 +51,21 @@ def decide(run: Run, settings: Settings) -> Transition:
             return _requeued(run)
 
 
+def fail_instead(transition: Transition, why: str, now: float, settings: Settings) -> Finished:
+    """Decide what becomes of a job when the store does not take what was decided.
+
+    Args:
+        transition: what was decided.
+        why: what the store says about it.
+        now: seconds since the epoch.
+        settings: how long results are kept.
+    """
+    started_at = transition.started_at if isinstance(transition, Finished) else now
+    message = f"its outcome could not be stored: {why}"
+    uuid, attempt = transition.uuid, transition.attempt
+    return Finished(uuid, attempt, State.FAILED, None, message, "", started_at, now, now + settings.failed_ttl)
+
+
 def _after_crash(run: Run, how: str, settings: Settings) -> Transition:
     crashes = run.claim.crashes + 1
     if crashes >= MAX_CRASHES:

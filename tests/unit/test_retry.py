@@ -18,7 +18,7 @@ from autocron.model import (
     Succeeded,
     Unrunnable,
 )
-from autocron.retry import MAX_CRASHES, MAX_LOSSES, decide
+from autocron.retry import MAX_CRASHES, MAX_LOSSES, decide, fail_instead
 
 SETTINGS = Settings(result_ttl=10.0, failed_ttl=100.0)
 
@@ -66,3 +66,11 @@ def test_a_job_without_its_code_is_parked_with_the_reason():
     again = decide(run(Unrunnable("unknown task 'x'")), SETTINGS)
     assert isinstance(again, Requeued)
     assert again.held == "unknown task 'x'"
+
+
+@pytest.mark.parametrize("outcome", [Succeeded("42"), NotBegun()])
+def test_a_job_whose_outcome_the_store_does_not_take_fails(outcome: Outcome):
+    end = fail_instead(decide(run(outcome), SETTINGS), "too big", 7.0, SETTINGS)
+    started_at = 2.0 if isinstance(outcome, Succeeded) else 7.0
+    message = "its outcome could not be stored: too big"
+    assert end == Finished("u", 3, State.FAILED, None, message, "", started_at, 7.0, 107.0)

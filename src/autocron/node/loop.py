@@ -29,7 +29,7 @@ from autocron.node.output import OutputLog
 from autocron.node.schedule import Firing, Planner
 from autocron.node.storage import MaintenanceThread, StoreThread
 from autocron.node.summary import summary
-from autocron.retry import decide
+from autocron.retry import decide, fail_instead
 from autocron.store.base import Exchange, Store
 
 TICK = 1.0  # seconds; the longest sleep, so that a step of the clock is seen
@@ -45,6 +45,15 @@ class Read(msgspec.Struct, frozen=True):
 
     settings: Settings | BadSetting
     schedules: list[StoredSchedule]
+    modules: list[str]
+
+
+class Recovered(msgspec.Struct, frozen=True):
+    """What was made of the jobs of a node that is no more, and what its applications were."""
+
+    lost: list[Transition]
+    unstorable: dict[str, str]
+    parked: list[str]
     modules: list[str]
 
 
@@ -71,6 +80,7 @@ class Node:
         self._stop_requests = 0  # by signals
         self._no_app_since: float | None = clock.monotonic() + FIRST_APP_WAIT
         self._transitions: list[Transition] = []
+        self._failed_instead: set[str] = set()  # jobs whose outcome the store did not take
         self._exchanging = False
         self._recovering = False
         self._recovered = False
@@ -387,7 +397,22 @@ class Node:
             self._crew.give_up_waiting()
         for uuid in result.refused:
             self.log(logging.WARNING, f"a late outcome of job {uuid} was refused by the database")
+        if result.unstorable or result.parked:
+            self._bad_rows(transitions, result)
         self._asked += self._audience.awaited(transition.uuid for transition in transitions)
+
+    def _bad_rows(self, transitions: list[Transition], result: Exchange | Recovered) -> None:
+        """Let the jobs fail whose outcome the store does not take, or report them if it does not take that either."""
+        for text in result.parked:
+            self.log(logging.ERROR, text)
+        for transition in transitions:
+            uuid, why = transition.uuid, result.unstorable.get(transition.uuid)
+            if why and uuid in self._failed_instead:
+                self.log(logging.ERROR, f"job {uuid} stays as running until the next node starts: {why}")
+            elif why:
+                self.log(logging.ERROR, f"the outcome of job {uuid} could not be stored, so it fails: {why}")
+                self._failed_instead.add(uuid)
+                self._transitions.append(fail_instead(transition, why, self._clock.now(), self._settings))
 
     def _store_failed(self, error: StoreError) -> None:
         self._not_before = self._clock.monotonic() + RETRY_DELAY
@@ -419,15 +444,17 @@ class Node:
             self._recovering = True
             self._store.submit(_recover, self._recovered_from)
 
-    def _recovered_from(self, result: tuple[int, list[str]] | StoreError) -> None:
+    def _recovered_from(self, result: Recovered | StoreError) -> None:
         self._recovering = False
         if isinstance(result, StoreError):
             self._store_failed(result)
             return
-        lost, self._known_modules = result
+        self._store_works()
         self._recovered = True
+        self._known_modules = result.modules
+        self._bad_rows(result.lost, result)
         self._store.submit(_read, self._looked_around)
-        if lost:
+        if lost := len(result.lost):
             self.log(logging.WARNING, f"{lost} jobs that a node held when it died are queued again")
 
     def _looked_around(self, result: Read | StoreError | None) -> None:
@@ -503,16 +530,15 @@ class Node:
             self._transitions.clear()
 
 
-def _recover(store: Store) -> tuple[int, list[str]]:
+def _recover(store: Store) -> Recovered:
     """Queue the jobs of a node that is no more again."""
-    lost = 0
-    settings = _settings(store)
+    settings, unstorable = _settings(store), dict[str, str]()
     settings = settings if isinstance(settings, Settings) else Settings()
-    while claims := store.running(MAX_CLAIMS):
-        transitions = [decide(Run(claim, NodeLost(), claim.claimed_at, claim.claimed_at), settings) for claim in claims]
-        store.exchange(transitions, 0, 0.0)
-        lost += len(claims)
-    return lost, store.modules()
+    claims, parked = store.recover()
+    lost = [decide(Run(claim, NodeLost(), claim.claimed_at, claim.claimed_at), settings) for claim in claims]
+    for start in range(0, len(lost), MAX_CLAIMS):
+        unstorable |= store.exchange(lost[start : start + MAX_CLAIMS], 0, 0.0).unstorable
+    return Recovered(lost, unstorable, parked, store.modules())
 
 
 def _read(store: Store) -> Read:

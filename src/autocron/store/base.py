@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
-from autocron.errors import BadSetting
+from autocron.errors import BadSetting, StoreError
 from autocron.model import (
     Claim,
     Counts,
     Declaration,
     Finished,
     NewJob,
-    PastAttempt,
     Requeued,
     Settings,
     State,
@@ -32,6 +31,10 @@ Parameters = Sequence[Any] | Mapping[str, Any]
 _decode_claims = msgspec.json.Decoder(list[Claim]).decode
 _decode_uuids = msgspec.json.Decoder(list[str]).decode
 CALL_LIMIT = 5.0  # seconds that a caller waits for the database
+
+
+class BadRow(StoreError):
+    """The database works, but what is in one row cannot be stored, or cannot be read."""
 
 
 class Driver(Protocol):
@@ -87,11 +90,13 @@ class Transaction(Protocol):
 
 
 class Exchange(msgspec.Struct, frozen=True):
-    """What an exchange gave: transitions refused (late or told twice), new claims, and when the next job is due."""
+    """What an exchange gave."""
 
-    refused: list[str]
+    refused: list[str]  # uuids of transitions that changed nothing: late, or told twice
     claims: list[Claim]
     next_due: float | None
+    unstorable: dict[str, str] = {}  # by uuid, why the database does not take the transition
+    parked: list[str] = []  # what is wrong with jobs that could not be claimed
 
 
 class Store:
@@ -118,7 +123,49 @@ class Store:
         return self._driver.write("insert", parameters, limit) == 1
 
     def exchange(self, transitions: Sequence[Transition], count: int, now: float) -> Exchange:
-        """Store what became of claimed jobs and claim up to `count` due ones, in one transaction."""
+        """Store what became of claimed jobs and claim up to `count` due ones, in one transaction.
+
+        One bad row stops no other: transitions that the database does not take are named in the answer, and jobs that
+        cannot be claimed are parked. When transitions had to be stored one by one, nothing is claimed; `next_due` then
+        says that there is more.
+        """
+        try:
+            return self._exchange(transitions, count, now)
+        except BadRow:
+            if not transitions:
+                return self._claim_around_bad(count, now)
+            refused, unstorable = self._store_around_bad(transitions)
+            return Exchange(refused, [], now, unstorable)
+
+    def _store_around_bad(self, transitions: Sequence[Transition]) -> tuple[list[str], dict[str, str]]:
+        """Store transitions in halves, down to those that the database does not take."""
+        try:
+            return self._exchange(transitions, 0, 0.0).refused, {}
+        except BadRow as error:
+            if len(transitions) == 1:
+                return [], {transitions[0].uuid: str(error)}
+        middle = len(transitions) // 2
+        refused, unstorable = self._store_around_bad(transitions[:middle])
+        more_refused, more_unstorable = self._store_around_bad(transitions[middle:])
+        return refused + more_refused, unstorable | more_unstorable
+
+    def _claim_around_bad(self, count: int, now: float) -> Exchange:
+        """Claim ever fewer jobs until it works; the first one is parked when it cannot even be claimed alone."""
+        parked = list[str]()
+        while True:
+            try:
+                return msgspec.structs.replace(self._exchange([], count, now), parked=parked)
+            except BadRow as error:
+                if count == 1:
+                    ((first,),) = self._driver.read("first_due", (now,))
+                    parked.append(self._park(first, error))
+                count = max(1, count // 2)
+
+    def _park(self, row: int, why: BadRow) -> str:
+        self._driver.write("park", (f"its row cannot be used: {why}", row), CALL_LIMIT)
+        return f"row {row} of the table jobs is parked: {why}"
+
+    def _exchange(self, transitions: Sequence[Transition], count: int, now: float) -> Exchange:
         finished = [transition for transition in transitions if isinstance(transition, Finished)]
         requeued = [transition for transition in transitions if isinstance(transition, Requeued)]
         with self._driver.transaction() as transaction:
@@ -127,6 +174,8 @@ class Store:
             claims = self._claim(transaction, count, now) if count else []
             full = len(claims) == count > 0
             next_due = now if full else transaction.value("next_due")
+        if not isinstance(next_due, float):  # text sorts after all numbers: nothing else is queued
+            next_due = None
         return Exchange(late, claims, next_due)
 
     def _end_claims(self, transaction: Transaction, name: str, transitions: Sequence[Transition]) -> list[str]:
@@ -138,14 +187,21 @@ class Store:
         return late
 
     def _claim(self, transaction: Transaction, count: int, now: float) -> list[Claim]:
-        claims = _decode_claims(transaction.value("due", {"now": now, "count": count}))
+        claims = _claims(transaction.value("due", {"now": now, "count": count}))
         if claims:
             transaction.run("claim", {"now": now, "uuids": _json([claim.uuid for claim in claims])})
         return claims
 
-    def running(self, count: int) -> list[Claim]:
-        """Give claims that are held: after a crash of the node, by nobody."""
-        return [Claim(*row) for row in self._driver.read("running", (count,))]
+    def recover(self) -> tuple[list[Claim], list[str]]:
+        """Give the claims of a node that is no more, and what is wrong with jobs that were parked instead."""
+        claims, parked = list[Claim](), list[str]()
+        for (row,) in self._driver.read("running"):
+            try:
+                ((text,),) = self._driver.read("claim_of", (row,))
+                claims += _claims(text)
+            except BadRow as error:
+                parked.append(self._park(row, error))
+        return claims, parked
 
     def get(self, uuid: str, now: float) -> StoredJob | None:
         """Give a job; None when it is unknown or has expired."""
@@ -260,12 +316,27 @@ def load_statements(dialect: str) -> dict[str, str]:
     return {name.strip(): statement.strip().removesuffix(";") for name, _purpose, statement in parts}
 
 
+def _claims(text: str) -> list[Claim]:
+    """Give what was claimed. SQLite keeps what others have stored, whatever the type of the column."""
+    try:
+        return _decode_claims(text)
+    except msgspec.DecodeError as error:
+        what = str(error).partition(" - at ")[0]
+        raise BadRow(f"it holds another type of value than autocron stores: {what}") from error
+
+
 def _stored_job(row: Row) -> StoredJob:
-    *values, past = row
-    values[2] = State(values[2])
-    values.append(msgspec.json.decode(past, type=list[PastAttempt]) if past else [])
-    return StoredJob(*values)
+    try:
+        names = StoredJob.__struct_fields__
+        values = dict(zip(names, row, strict=True))
+        values["past_attempts"] = msgspec.json.decode(row[-1]) if row[-1] else []
+        return msgspec.convert(values, StoredJob)
+    except msgspec.DecodeError as error:
+        raise BadRow(f"job {row[0]!r} is stored in a form that autocron does not write: {error}") from error
 
 
 def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
+    try:
+        return msgspec.json.encode(value).decode()
+    except UnicodeEncodeError as error:
+        raise BadRow(f"a text cannot be stored: {error}") from error

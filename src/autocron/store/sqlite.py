@@ -21,7 +21,7 @@ from weakref import WeakSet
 import apsw
 
 from autocron.errors import SchemaTooNew, StoreBusy, StoreCorrupt, StoreError, StoreGone
-from autocron.store.base import CALL_LIMIT, Parameters, Row, Store, load_statements
+from autocron.store.base import CALL_LIMIT, BadRow, Parameters, Row, Store, load_statements
 from autocron.store.files import Identity, check_suitable, create_private, identity
 from autocron.store.gate import gate_of
 
@@ -38,6 +38,9 @@ LOG_KEPT = 128 << 20  # bytes; longer logs are cut, shorter ones written over, w
 FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.025  # seconds between attempts while a stranger holds the database
 FORK_LIMIT = 2 * CALL_LIMIT  # seconds that a fork waits for a call that is under way
 SHARED_LOCKS = (("", 0x40000002, 510), ("-shm", 128, 1))  # what an open connection holds, by SQLite's file format
+UNCONVERTIBLE = (UnicodeError, OverflowError)  # texts and numbers
+ERRORS = (apsw.Error, *UNCONVERTIBLE)
+ERRORS_OF_A_ROW = (apsw.ConstraintError, apsw.TooBigError, apsw.MismatchError, *UNCONVERTIBLE)
 _data_sync = getattr(os, "fdatasync", os.fsync)
 
 
@@ -102,7 +105,7 @@ class SqliteDriver:
         session, connection = self._enter(CALL_LIMIT)
         try:
             return list(connection.execute(self._statements[name], parameters))
-        except apsw.Error as error:
+        except ERRORS as error:
             raise explain(error, self._path) from error
         finally:
             session.mutex.release()
@@ -113,7 +116,7 @@ class SqliteDriver:
         try:
             connection.execute(self._statements[name], parameters)
             return connection.changes()
-        except apsw.Error as error:
+        except ERRORS as error:
             raise explain(error, self._path, committing=True) from error
         finally:
             self._leave_gate(session)
@@ -349,7 +352,7 @@ class _Transaction:
         """Run a statement once for each row."""
         try:
             self._connection.executemany(self._driver._statements[name], rows)
-        except apsw.Error as error:
+        except ERRORS as error:
             raise explain(error, self._driver._path) from error
 
     def __exit__(
@@ -372,11 +375,11 @@ class _Transaction:
     def _execute(self, statement: str, parameters: Parameters = (), *, committing: bool = False) -> list[Row]:
         try:
             return list(self._connection.execute(statement, parameters))
-        except apsw.Error as error:
+        except ERRORS as error:
             raise explain(error, self._driver._path, committing=committing) from error
 
 
-def explain(error: apsw.Error, path: str, *, committing: bool = False) -> StoreError:
+def explain(error: Exception, path: str, *, committing: bool = False) -> StoreError:
     """Say what happened, why, and what to do next."""
     said = f"{error} ({type(error).__name__})"
     if getattr(error, "extendedresult", 0) == apsw.SQLITE_READONLY_DBMOVED:
@@ -405,6 +408,8 @@ def explain(error: apsw.Error, path: str, *, committing: bool = False) -> StoreE
                 f"Reading or writing {path} failed: {said}. {kept}Check the disk and the system's log.",
                 maybe_stored=committing,
             )
+        case _ if isinstance(error, ERRORS_OF_A_ROW) or "JSON" in said:  # a blob has no place in JSON
+            return BadRow(f"One row of {path} could not be stored or read: {said}.")
         case _:
             return StoreError(f"{path} could not be used: {said}.")
 

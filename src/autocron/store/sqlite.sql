@@ -19,6 +19,14 @@ select json_group_array(json_array(uuid, attempt + 1, task, arguments, crashes, 
 update jobs set state = 'running', attempt = attempt + 1, started_at = :now
 where uuid in (select value from json_each(:uuids));
 
+-- name: first_due
+-- The job that is claimed next.
+select id from jobs where state = 'queued' and held is null and run_at <= ? order by run_at, id limit 1;
+
+-- name: park
+-- A job cannot be run as it is stored.
+update jobs set state = 'queued', held = ?, started_at = null where id = ?;
+
 -- name: next_due
 -- When the next waiting job is due.
 select min(run_at) from jobs where state = 'queued' and held is null;
@@ -40,13 +48,17 @@ where uuid = value->>0 and attempt = value->>1 and state = 'running';
 update jobs set state = 'queued', run_at = coalesce(value->>2, run_at), held = value->>3, crashes = value->>4,
     losses = value->>5, started_at = null,
     past_attempts = case when value->>6 is null then past_attempts
-        else json_insert(coalesce(past_attempts, '[]'), '$[#]', json(value->>6)) end
+        else json_insert(iif(json_valid(past_attempts), past_attempts, '[]'), '$[#]', json(value->>6)) end
 from json_each(:batch)
 where uuid = value->>0 and attempt = value->>1 and state = 'running';
 
 -- name: running
--- The claims of a node that is no more.
-select uuid, attempt, task, arguments, crashes, losses, started_at from jobs where state = 'running' limit ?;
+-- The jobs that are held: after a crash of the node, by nobody.
+select id from jobs where state = 'running';
+
+-- name: claim_of
+-- What was claimed with a job.
+select json_array(json_array(uuid, attempt, task, arguments, crashes, losses, started_at)) from jobs where id = ?;
 
 -- name: get
 -- Everything about one job whose result has not expired.
