@@ -126,8 +126,9 @@ class StoreMachine(RuleBasedStateMachine):
     def node_dies(self) -> None:
         self.node.close()
         self.node = open_store(self.path, autocheckpoint=0)
-        claims = [job.claim() for job in self.jobs.values() if job.state is State.RUNNING]
-        assert self.node.recover() == (claims, [])
+        running = [job for job in self.jobs.values() if job.state is State.RUNNING]
+        running.sort(key=lambda job: job.started_at or 0.0)
+        assert self.node.recover() == ([job.claim() for job in running], [])
 
     @rule()
     def maintain(self) -> None:

@@ -25,9 +25,11 @@ create table jobs (
 create unique index jobs_uuid on jobs (uuid);
 create index jobs_ready on jobs (run_at) where state = 'queued' and held is null;
 create index jobs_held on jobs (task) where held is not null;
-create index jobs_running on jobs (id) where state = 'running';
+create index jobs_running on jobs (started_at) where state = 'running';
+create index jobs_failed on jobs (finished_at) where state = 'failed';
 create index jobs_expiring on jobs (expires_at) where expires_at is not null;
 create unique index jobs_slot on jobs (schedule, slot) where schedule is not null;
+create index jobs_unfinished on jobs (schedule) where schedule is not null and state in ('waiting', 'queued', 'running');
 
 create table settings (
     name  text primary key,

@@ -1,0 +1,80 @@
+"""How many jobs there are must not slow what runs for each job: SQLite finds the rows by an index and sorts nothing."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import apsw
+import pytest
+
+from autocron.store.base import load_statements
+from autocron.store.sqlite import open_store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+INDEXES = {
+    "due": "jobs_ready",
+    "first_due": "jobs_ready",
+    "next_due": "jobs_ready",
+    "find_queued": "jobs_ready",
+    "claim": "jobs_uuid",
+    "late": "jobs_uuid",
+    "finish": "jobs_uuid",
+    "requeue": "jobs_uuid",
+    "get": "jobs_uuid",
+    "final_among": "jobs_uuid",
+    "running": "jobs_running",
+    "find_running": "jobs_running",
+    "find_failed": "jobs_failed",
+    "prune": "jobs_expiring",
+    "release_held": "jobs_held",
+    "unfinished_of": "jobs_unfinished",
+    "park": "INTEGER PRIMARY KEY",
+    "claim_of": "INTEGER PRIMARY KEY",
+}
+MAY_GROW = {"count_states", "count_queued"}  # asked by those who look at the overview, for no job
+
+
+@pytest.fixture(params=["empty", "analysed"])
+def connection(request: pytest.FixtureRequest, tmp_path: Path) -> apsw.Connection:
+    path = tmp_path / "jobs.db"
+    store = open_store(path)
+    store.settings()
+    store.close()
+    opened = apsw.Connection(str(path))
+    if request.param == "analysed":  # somebody has let SQLite gather statistics
+        states = "'queued', 'succeeded', 'succeeded', 'succeeded', 'failed', 'running'"
+        opened.execute(
+            "with recursive numbers (n) as (values (1) union all select n + 1 from numbers where n < 3000) "
+            "insert into jobs"
+            " (uuid, task, arguments, state, run_at, created_at, finished_at, expires_at, schedule, slot)"
+            f" select n, 'app.work', '[]', json_extract(json_array({states}), '$[' || (n % 6) || ']'), n, n, n,"
+            " iif(n % 6 in (1, 2, 3, 4), n, null), iif(n % 2, 'nightly', null), n from numbers"
+        )
+        opened.execute("analyze")
+    return opened
+
+
+def plan(connection: apsw.Connection, statement: str) -> list[str]:
+    names = dict.fromkeys(re.findall(r":(\w+)", statement))
+    parameters = names or (None,) * statement.count("?")
+    return [row[3] for row in connection.execute(f"explain query plan {statement}", parameters)]
+
+
+@pytest.mark.parametrize("name", INDEXES)
+def test_rows_are_found_by_an_index(connection: apsw.Connection, name: str) -> None:
+    steps = plan(connection, load_statements("sqlite")[name])
+    on_jobs = [step for step in steps if re.match(r"(SCAN|SEARCH) jobs\b", step)]
+    assert any(INDEXES[name] in step for step in on_jobs), steps
+    assert all(" USING " in step for step in on_jobs), steps
+    assert not any("TEMP B-TREE" in step for step in steps), steps
+
+
+def test_no_other_statement_looks_at_jobs(connection: apsw.Connection) -> None:
+    statements = load_statements("sqlite")
+    looking = {
+        name for name in statements if re.search(r"\b(SCAN|SEARCH) jobs\b", str(plan(connection, statements[name])))
+    }
+    assert looking == INDEXES.keys() | MAY_GROW
