@@ -3,6 +3,7 @@
 from typing import Any
 
 import apsw
+import pytest
 
 
 def foreign(lab: Any, statement: str) -> None:
@@ -72,6 +73,24 @@ def test_lost_job_that_cannot_be_queued_again(lab: Any) -> None:
     assert job.state == "failed"
     assert "not this one (ConstraintError)" in job.error_message
     assert app.ask("work(1).wait(10)") == 1
+
+
+@pytest.mark.slow
+def test_reader_that_stays(lab: Any) -> None:
+    lab.store.set({})
+    reader = apsw.Connection(str(lab.database))
+    reader.execute("begin; select count(*) from jobs").fetchall()
+    app = lab.start()
+    for _ in range(40):
+        lab.insert("tasks.unknown", "x" * (2 << 20))
+
+    def is_told() -> bool:
+        assert app.ask("work(1).wait(10)") == 1  # each is a reason to shorten the log
+        return "and could not be shortened for " in lab.output()
+
+    lab.until(is_told, 40)
+    assert f"`fuser {lab.database}` names the processes" in lab.output()
+    reader.close()
 
 
 def test_rows_that_cannot_be_used(lab: Any) -> None:

@@ -564,6 +564,19 @@ def test_the_log_is_written_over_after_a_checkpoint(path: Path) -> None:
     assert not log.exists()  # the node puts everything into one file when it is the last
 
 
+def test_what_a_reader_keeps_in_the_log_is_told(path: Path) -> None:
+    node, reader = open_store(path, autocheckpoint=0), apsw.Connection(str(path))
+    node.insert(NewJob("first", "app.work", "x", 1.0, 1.0))
+    reader.execute("begin; select count(*) from jobs").fetchall()
+    for number in range(2):
+        node.insert(NewJob(str(number), "app.work", "x" * SMALL_LOG, 1.0, 1.0))
+    assert node.checkpoint() > 2 * SMALL_LOG
+    reader.execute("commit")
+    assert node.checkpoint() == 0
+    reader.close()
+    node.close()
+
+
 def test_applications_leave_the_log_to_the_next(store: Store, path: Path) -> None:
     store.insert(job("a"))
     store.close()

@@ -99,7 +99,7 @@ class Node:
         self._wake_write.setblocking(False)
         self._selector.register(self._wake_read, selectors.EVENT_READ, self._woken)
         self._store = StoreThread(store, self.wake)
-        self._maintenance = MaintenanceThread(maintenance_store, clock, self._maintenance_failed)
+        self._maintenance = MaintenanceThread(maintenance_store, database, clock, self._maintenance_says)
 
     # Life
 
@@ -427,8 +427,8 @@ class Node:
             self._store_failing = False
             self.log(logging.WARNING, "the database can be used again")
 
-    def _maintenance_failed(self, text: str) -> None:
-        self._store.submit(lambda _: None, lambda _: self.log(logging.ERROR, text))
+    def _maintenance_says(self, level: int, text: str) -> None:
+        self._store.submit(lambda _: None, lambda _: self.log(level, text))
 
     def _ask_about_awaited(self) -> None:
         if self._asked:

@@ -1,14 +1,17 @@
 """The two threads that touch the database, so that the loop never waits for it."""
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from autocron.clock import Clock
 from autocron.errors import StoreError
 from autocron.store.base import Store
+from autocron.text import duration
 
 T = TypeVar("T")
 _Work = tuple[Callable[[Store], Any], Callable[[Any], None]]
@@ -16,6 +19,8 @@ SYNC_DELAY = 0.01  # seconds between a commit and its fsync
 PRUNE_EVERY = 5.0  # seconds
 PRUNE_BATCH = 500
 RETRY_DELAY = 1.0  # seconds
+LONG_LOG = 64 << 20  # bytes that wait in the write-ahead log; a burst of writing alone does not reach that
+LONG_READ = 10.0  # seconds
 
 
 class StoreThread:
@@ -61,14 +66,40 @@ class StoreThread:
         store.close()
 
 
+class LogWatch:
+    """Notices that somebody reads for so long that the write-ahead log grows without end. Pure."""
+
+    def __init__(self) -> None:
+        self._long_since: float | None = None
+        self._told = False
+
+    def look(self, waiting: int, now: float) -> str:
+        """Give what there is to say, once: `waiting` bytes could not be copied out of the log."""
+        if waiting < LONG_LOG:
+            self._long_since, self._told = None, False
+            return ""
+        if self._long_since is None:
+            self._long_since = now
+        age = now - self._long_since
+        if self._told or age < LONG_READ:
+            return ""
+        self._told = True
+        return (
+            f"the write-ahead log has grown to {waiting >> 20} MiB and could not be shortened for {duration(age)}:"
+            " somebody keeps a read transaction open"
+        )
+
+
 class MaintenanceThread:
     """Syncs, checkpoints and prunes beside the work, on a connection of its own."""
 
-    def __init__(self, store: Store, clock: Clock, report: Callable[[str], None]) -> None:
+    def __init__(self, store: Store, database: Path, clock: Clock, report: Callable[[int, str], None]) -> None:
         self._store = store
+        self._database = database
         self._clock = clock
         self._report = report
         self._said = ""  # the trouble that was reported last
+        self._log_watch = LogWatch()
         self._dirty = threading.Event()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="autocron-maintenance", daemon=True)
@@ -95,7 +126,7 @@ class MaintenanceThread:
             try:
                 if dirty:
                     store.sync()
-                    store.checkpoint()
+                    self._checkpoint(store)
                 if self._clock.monotonic() >= next_prune:
                     self._prune(store)
                     next_prune = self._clock.monotonic() + PRUNE_EVERY
@@ -109,7 +140,12 @@ class MaintenanceThread:
     def _complain(self, text: str) -> None:
         if text != self._said:
             self._said = text
-            self._report(text)
+            self._report(logging.ERROR, text)
+
+    def _checkpoint(self, store: Store) -> None:
+        if text := self._log_watch.look(store.checkpoint(), self._clock.monotonic()):
+            hint = f"`fuser {self._database}` names the processes that have the database open"
+            self._report(logging.WARNING, f"{text}; {hint}")
 
     def _prune(self, store: Store) -> None:
         while store.prune(self._clock.now(), PRUNE_BATCH) == PRUNE_BATCH and not self._stopped.is_set():

@@ -64,8 +64,8 @@ class Driver(Protocol):
         """Make what is committed safe against power loss."""
         ...
 
-    def checkpoint(self) -> None:
-        """Keep the write-ahead log short."""
+    def checkpoint(self) -> int:
+        """Keep the write-ahead log short; give the bytes in it that an open reader keeps from being copied."""
         ...
 
     def close(self) -> None:
@@ -110,7 +110,7 @@ class Store:
         self.check: Callable[[], None] = driver.check
         self.changed: Callable[[], bool] = driver.changed
         self.sync: Callable[[], None] = driver.sync
-        self.checkpoint: Callable[[], None] = driver.checkpoint
+        self.checkpoint: Callable[[], int] = driver.checkpoint
         self.close: Callable[[], None] = driver.close
 
     def insert(self, job: NewJob, limit: float = CALL_LIMIT) -> bool:

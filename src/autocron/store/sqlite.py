@@ -152,32 +152,38 @@ class SqliteDriver:
         try:
             # Unlike the database's own file, the log has no locks that closing a descriptor would drop.
             descriptor = os.open(self._log, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                _data_sync(descriptor)
+            finally:
+                os.close(descriptor)
         except FileNotFoundError:
             return  # all is in the database file
-        try:
-            _data_sync(descriptor)
         except OSError as error:
             text = f"{self._log} could not be written to the disk: {error.strerror}. Check the disk."
             raise StoreError(text, maybe_stored=True) from error
-        finally:
-            os.close(descriptor)
 
-    def checkpoint(self) -> None:
-        """Keep the write-ahead log short: most of it beside the writers, the rest while they wait."""
+    def checkpoint(self) -> int:
+        """Keep the write-ahead log short: most of it beside the writers, the rest while they wait.
+
+        Returns:
+            The bytes in it that could not be copied, as somebody still reads an older state of the database.
+        """
         try:
             small = os.stat(self._log).st_size < SMALL_LOG
         except FileNotFoundError:
-            return
+            return 0
         if small:
-            return
+            return 0
         session, connection = self._enter(CALL_LIMIT)
         try:
-            if not _checkpoint(connection):
+            left = _checkpoint(connection)
+            if left:
                 self._gate.acquire(CALL_LIMIT)
                 try:
-                    _checkpoint(connection)
+                    left = _checkpoint(connection)
                 finally:
                     self._gate.release()
+            return left * int(connection.pragma("page_size"))
         except apsw.Error as error:
             raise explain(error, self._path) from error
         finally:
@@ -444,13 +450,13 @@ def _migrate(connection: apsw.Connection, version: int) -> None:
         raise
 
 
-def _checkpoint(connection: apsw.Connection) -> bool:
-    """Copy what can be copied without waiting; tell whether that was all."""
+def _checkpoint(connection: apsw.Connection) -> int:
+    """Copy what can be copied without waiting; give the number of pages that could not."""
     try:
         in_log, copied = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
     except apsw.BusyError:  # another connection is at it
-        return True
-    return in_log == copied
+        return 0
+    return in_log - copied
 
 
 def _hold_shared(path: str) -> None:
