@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import msgspec
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as some
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -294,4 +295,4 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 StoreMachine.TestCase.settings = settings(max_examples=250, stateful_step_count=50, deadline=None)
-test_store = StoreMachine.TestCase
+test_store = pytest.mark.timeout(600)(StoreMachine.TestCase)  # a failure takes minutes to become short
