@@ -26,7 +26,7 @@ from autocron.store.files import Identity, check_suitable, create_private, ident
 from autocron.store.gate import gate_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
 
     from autocron.model import Durability
@@ -59,6 +59,7 @@ class _Session:
     opened: dict[str, Identity] = field(default_factory=dict[str, Identity])
     inherited: dict[str, Identity] = field(default_factory=dict[str, Identity])  # SQLite still has these in mind
     data_version: int | None = None
+    deadline: float = 0.0  # of the call that is under way
     heirs: dict[int, _Session] = field(default_factory=dict[int, "_Session"])
 
     def close(self) -> None:
@@ -66,6 +67,15 @@ class _Session:
         if self.connection:
             self.connection.close(True)
         self.connection, self.opened, self.data_version = None, {}, None
+
+    def wait(self, attempts: int) -> bool:
+        """Wait a little for another program that holds the database; False when the call has no time left.
+
+        SQLite's own waiting would hold up all of a process whose threads are greenlets, and Ctrl-C.
+        """
+        left = self.deadline - monotonic()
+        sleep(min(FIRST_PAUSE * (attempts + 1), LONGEST_PAUSE, max(left, 0)))
+        return left > 0
 
     def heir(self, path: str) -> _Session:
         """Give the session of a forked child.
@@ -210,7 +220,7 @@ class SqliteDriver:
         try:
             connection = session.connection or self._open(session, deadline)
             self._check_files(session.opened)
-            connection.set_busy_handler(_patience(deadline))
+            session.deadline = deadline
         except BaseException:
             session.mutex.release()
             raise
@@ -248,7 +258,7 @@ class SqliteDriver:
             self._check_files({self._path: self._known})
         self._check_files(session.inherited)
         try:
-            connection = self._open_ready(deadline) or self._open_prepared(deadline)
+            connection = self._open_ready(session, deadline) or self._open_prepared(session, deadline)
             names = (self._path, self._log, f"{self._path}-shm")
             session.opened = {name: found for name in names if (found := identity(name))}
         except apsw.Error as error:
@@ -257,23 +267,23 @@ class SqliteDriver:
         session.connection = connection
         return connection
 
-    def _open_ready(self, deadline: float) -> apsw.Connection | None:
+    def _open_ready(self, session: _Session, deadline: float) -> apsw.Connection | None:
         """Open a database that needs nothing more; readers need no gate for that."""
         with suppress(FileNotFoundError, apsw.BusyError):
             if Path(self._path).stat().st_size:
-                connection = self._connect(deadline)
+                connection = self._connect(session, deadline)
                 if _header(connection) == (APPLICATION_ID, latest_version(), "wal"):
                     return connection
                 connection.close()
         return None
 
-    def _open_prepared(self, deadline: float) -> apsw.Connection:
+    def _open_prepared(self, session: _Session, deadline: float) -> apsw.Connection:
         """Create or migrate the database; not even SQLite does that safely for several processes at once."""
         self._gate.acquire(deadline - monotonic())
         try:
             with suppress(FileExistsError):
                 os.close(create_private(self._path, os.path.dirname(self._path)))  # noqa: PTH120
-            connection = self._connect(deadline)
+            connection = self._connect(session, deadline)
             try:
                 self._prepare(connection)
             except BaseException:
@@ -283,12 +293,13 @@ class SqliteDriver:
         finally:
             self._gate.release()
 
-    def _connect(self, deadline: float) -> apsw.Connection:
+    def _connect(self, session: _Session, deadline: float) -> apsw.Connection:
         connection = apsw.Connection(self._path, apsw.SQLITE_OPEN_READWRITE)
         if connection.readonly("main"):
             connection.close()
             raise StoreError(f"{self._path} is read-only. Make it and its folder writable for uid {os.geteuid()}.")
-        connection.set_busy_handler(_patience(deadline))
+        session.deadline = deadline
+        connection.set_busy_handler(session.wait)
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, int(self._autocheckpoint > 0))
         connection.wal_autocheckpoint(self._autocheckpoint)
         connection.pragma("mmap_size", 0)
@@ -464,20 +475,6 @@ def _hold_shared(path: str) -> None:
         with suppress(OSError):  # when the file is gone, opening it says so
             descriptor = os.open(f"{path}{ending}", os.O_RDONLY | os.O_CLOEXEC)  # never closed: that would unlock
             fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB, length, start)
-
-
-def _patience(deadline: float) -> Callable[[int], bool]:
-    """Give what waits for another program that holds the database.
-
-    SQLite's own waiting would hold up all of a process whose threads are greenlets, and Ctrl-C.
-    """
-
-    def wait(attempts: int) -> bool:
-        left = deadline - monotonic()
-        sleep(min(FIRST_PAUSE * (attempts + 1), LONGEST_PAUSE, max(left, 0)))
-        return left > 0
-
-    return wait
 
 
 class _Fork:
