@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo demo-serve test check bench kills coverage format clean
+.PHONY: demo demo-serve test check bench bench-anatomy kills coverage format clean
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +31,9 @@ check: $(VENV)/.ready         ## format, lint, types
 
 bench: $(VENV)/.ready         ## what it costs, measured
 	$(BIN)/python benchmarks/bench.py
+
+bench-anatomy: $(VENV)/.ready ## what the time of one job is spent on
+	$(BIN)/python benchmarks/anatomy.py
 
 coverage: $(VENV)/.ready
 	$(BIN)/coverage run -m pytest -m "not slow"

@@ -1,0 +1,155 @@
+"""What the time of one job is spent on, step by step, each measured by itself: `make bench-anatomy`."""
+
+import logging
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import bare
+import tasks
+from rich.console import Console
+from rich.table import Table
+
+import autocron
+from autocron import codec, wire
+from autocron.clock import SystemClock
+from autocron.model import Claim, NewJob, Run, Settings, Succeeded
+from autocron.names import new_uuid
+from autocron.node.dispatch import Dispatcher
+from autocron.retry import decide
+from autocron.store.base import load_statements
+from autocron.store.gate import gate_of
+from autocron.store.sqlite import open_store
+from autocron.worker.__main__ import _flush
+from autocron.worker.runner import Runner
+
+BATCH = 128  # jobs of one exchange
+REPEATS = 5  # the best of so many counts: what disturbs only adds
+
+Row = tuple[str, str, float]
+
+
+def cost(step: Callable[[], object], count: int = 5_000, jobs: int = 1) -> float:
+    """Give the microseconds of processor time that a step takes for one job."""
+    step()
+    best = float("inf")
+    for _ in range(REPEATS):
+        begin = time.thread_time()
+        for _ in range(count // REPEATS):
+            step()
+        best = min(best, (time.thread_time() - begin) / (count // REPEATS))
+    return best / jobs * 1e6
+
+
+def a_claim() -> Claim:
+    return Claim(new_uuid(), 1, "tasks.nothing", codec.encode_call((12345,), {}), 0, 0, time.time())
+
+
+def the_call(folder: Path) -> list[Row]:
+    """Measure what the application's thread does."""
+    database = folder / "call.db"
+    autocron.start(database, workers=0)
+    whole = cost(lambda: tasks.nothing(12345))
+    autocron.stop()
+    store, now = open_store(database), time.time()
+    stored = cost(lambda: store.insert(NewJob(new_uuid(), "tasks.nothing", "[[12345],{}]", now, now)))
+    store.close()
+    connection = bare.open_bare(folder, "normal")
+    insert = load_statements("sqlite")["insert"]
+    statement = cost(lambda: connection.execute(insert, (new_uuid(), "tasks.nothing", "[[12345],{}]", now, now)))
+    connection.close()
+    gate = gate_of(str(database))
+
+    def pass_gate() -> None:
+        gate.acquire(5.0)
+        gate.release()
+
+    passing, (ours, theirs) = cost(pass_gate), wire.channel_pair()
+
+    def wake() -> None:
+        ours.send(b"wake")
+        theirs.recv(16)
+
+    return [
+        ("call", "signature, name, arguments to JSON, TaskResult", whole - stored),
+        ("call", "are the files still those; mutexes and the transaction's frame", stored - statement - passing),
+        ("call", "the gate: lock and unlock", passing),
+        ("call", "insert: SQLite, its log included", statement),
+        ("call", "wake-up: send (with its receipt)", cost(wake)),
+    ]
+
+
+def the_exchange(folder: Path) -> tuple[Row, Row]:
+    """Measure what the node's store thread does, at a batch of jobs."""
+    store, now = open_store(folder / "exchange.db"), time.time()
+    for _ in range(BATCH * 60):
+        store.insert(NewJob(new_uuid(), "tasks.nothing", "[[12345],{}]", now, now))
+    claimed: list[list[Claim]] = []
+    claims = cost(lambda: claimed.append(store.exchange([], BATCH, now + 1).claims), 50, BATCH)
+    finished = [[decide(Run(one, Succeeded("null"), now, now), Settings()) for one in some] for some in claimed]
+    ends = cost(lambda: store.exchange(finished.pop(), 0, now), 50, BATCH)
+    store.close()
+    return ("node", f"claim: SQLite, at {BATCH} a time", claims), (
+        "node",
+        f"finish: to JSON, SQLite, at {BATCH} a time",
+        ends,
+    )
+
+
+def the_journey() -> list[Row]:
+    """Measure the way from the node to the worker and back."""
+    claim = a_claim()
+    ours, theirs = (wire.Channel(end, wire.ToWorker) for end in wire.channel_pair())
+    begin, runner, clock = wire.Begin(claim), Runner(1 << 20, lambda: None), SystemClock()
+    outcome = runner.run(claim)
+    back_ours, back_theirs = (wire.Channel(end, wire.FromWorker) for end in wire.channel_pair())
+    ended = wire.Ended(claim.uuid, claim.attempt, outcome, claim.claimed_at, claim.claimed_at, 0.0)
+    some = [a_claim() for _ in range(64)]
+    dispatcher = Dispatcher()
+    dispatcher.add(1)
+
+    def there() -> None:
+        ours.send(begin)
+        theirs.receive()
+
+    def back() -> None:
+        back_theirs.send(ended)
+        back_ours.receive()
+
+    def dispatch() -> None:
+        dispatcher.put(some)
+        for worker, one in dispatcher.assign(0.0):
+            dispatcher.ended(worker, one.uuid, 1, 0.0, 0.0)
+
+    for _ in range(8):  # the window grows to its full size
+        dispatch()
+    return [
+        ("node", "which job to which worker", cost(dispatch, 500, len(some))),
+        ("both", "a job to the worker: encode, send, receive, decode", cost(there)),
+        ("worker", "find and call the function, arguments from JSON, value to JSON", cost(lambda: runner.run(claim))),
+        ("worker", "clocks; flush what was printed", cost(lambda: (clock.now(), clock.monotonic(), _flush()))),
+        ("both", "an outcome to the node: encode, send, receive, decode", cost(back)),
+        ("node", "what becomes of the job", cost(lambda: decide(Run(claim, outcome, 0.0, 0.0), Settings()))),
+    ]
+
+
+def main() -> None:
+    """Measure all steps and print the table."""
+    logging.getLogger("autocron").setLevel(logging.WARNING)
+    with tempfile.TemporaryDirectory(prefix="autocron-anatomy-") as folder:
+        call = the_call(Path(folder))
+        claim, finish = the_exchange(Path(folder))
+    first, *journey = the_journey()
+    rows = [*call, claim, first, *journey, finish]
+    table = Table("where", "step", "µs")
+    table.columns[2].justify = "right"
+    for where, step, microseconds in rows:
+        table.add_row(where, step, f"{microseconds:.1f}")
+    table.add_section()
+    table.add_row("", "together", f"{sum(microseconds for *_, microseconds in rows):.1f}")
+    Console(width=100).print(table)
+
+
+if __name__ == "__main__":
+    main()
