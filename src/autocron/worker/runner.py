@@ -1,14 +1,16 @@
 """Run one job: (claim) -> outcome. Never raises."""
 
-import asyncio
 import inspect
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 from autocron import codec
 from autocron.failure import MAX_TEXT, failed
 from autocron.model import Claim, Interrupted, Outcome, Succeeded, Unrunnable
 from autocron.task import current_job, registry
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class Interruption(BaseException):
@@ -21,7 +23,7 @@ class Runner:
     def __init__(self, max_payload: int, around: Callable[[], None]) -> None:
         self._max_payload = max_payload
         self._around = around
-        self._loop = asyncio.Runner()
+        self._loop: asyncio.Runner | None = None
 
     def run(self, claim: Claim) -> Outcome:
         """Run a job and say what it gave."""
@@ -48,7 +50,14 @@ class Runner:
 
     def _call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         value = function(*args, **kwargs)
-        return self._loop.run(value) if inspect.iscoroutine(value) else value
+        return self._await(value) if inspect.iscoroutine(value) else value
+
+    def _await(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        if self._loop is None:
+            import asyncio  # two megabytes and some milliseconds, for those who have coroutines
+
+            self._loop = asyncio.Runner()
+        return self._loop.run(coroutine)
 
     def _succeeded(self, claim: Claim, value: Any) -> Succeeded:
         if claim.task not in registry.tasks:
