@@ -112,6 +112,15 @@ def test_an_end_is_stored_once(store: Store) -> None:
     assert (kept.state, kept.result, kept.started_at, kept.finished_at) == (State.SUCCEEDED, "1", 20.0, 21.0)
 
 
+def test_large_results_are_stored_in_parts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autocron.store.base.MAX_BATCH", 25)
+    claims = [claim_one(store, str(number)) for number in range(7)]
+    ends = [msgspec.structs.replace(finish(claim), result=f'"{claim.uuid * 10}"') for claim in claims]
+    late = msgspec.structs.replace(ends[0], attempt=9)
+    assert store.exchange([*ends, late], 0, 21.0).refused == ["0"]
+    assert [store.get(end.uuid, 22.0).result for end in ends] == [end.result for end in ends]  # type: ignore[union-attr]
+
+
 def test_what_a_former_holder_says_is_refused(store: Store) -> None:
     former = claim_one(store)
     store.exchange([requeue(former, run_at=20.0)], 0, 20.0)

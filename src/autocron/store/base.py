@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -30,6 +30,7 @@ Row = tuple[Any, ...]
 Parameters = Sequence[Any] | Mapping[str, Any]
 _decode_claims = msgspec.json.Decoder(list[Claim]).decode
 _decode_uuids = msgspec.json.Decoder(list[str]).decode
+MAX_BATCH = 8 << 20  # characters of results that go to the database as one text
 CALL_LIMIT = 5.0  # seconds that a caller waits for the database
 
 
@@ -179,11 +180,11 @@ class Store:
         return Exchange(late, claims, next_due)
 
     def _end_claims(self, transaction: Transaction, name: str, transitions: Sequence[Transition]) -> list[str]:
-        if not transitions:
-            return []
-        batch = {"batch": _json(transitions)}
-        late = _decode_uuids(transaction.value("late", batch))
-        transaction.run(name, batch)
+        late = list[str]()
+        for some in _batches(transitions):
+            batch = {"batch": _json(some)}
+            late += _decode_uuids(transaction.value("late", batch))
+            transaction.run(name, batch)
         return late
 
     def _claim(self, transaction: Transaction, count: int, now: float) -> list[Claim]:
@@ -314,6 +315,19 @@ def load_statements(dialect: str) -> dict[str, str]:
     text = files("autocron.store").joinpath(f"{dialect}.sql").read_text("utf-8")
     parts = (part.split("\n", 2) for part in text.split("-- name: ")[1:])
     return {name.strip(): statement.strip().removesuffix(";") for name, _purpose, statement in parts}
+
+
+def _batches(transitions: Sequence[Transition]) -> Iterator[Sequence[Transition]]:
+    """Cut where the results become too large for one text."""
+    start = size = 0
+    for number, transition in enumerate(transitions):
+        if isinstance(transition, Finished) and transition.result:
+            size += len(transition.result)
+        if size > MAX_BATCH:
+            yield transitions[start : number + 1]
+            start, size = number + 1, 0
+    if start < len(transitions):
+        yield transitions[start:]
 
 
 def _claims(text: str) -> list[Claim]:
