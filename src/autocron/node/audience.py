@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 from autocron import wire
-from autocron.node.apps import AppConnection, is_own_user
+from autocron.node.connection import AppConnection, is_own_user
 from autocron.node.output import OutputLog
 from autocron.terminal import Terminal
 

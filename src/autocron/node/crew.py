@@ -50,6 +50,7 @@ class Crew:
         self._dispatcher = Dispatcher()
         self._fleet = Fleet()
         self.sources: dict[str, float] = {}
+        self._import_errors: set[tuple[str, str]] = set()  # that were told
 
     @property
     def gone(self) -> bool:
@@ -151,6 +152,7 @@ class Crew:
         """Replace all workers, each when its job is done."""
         self._fleet.renew()
         self.sources = {}
+        self._import_errors.clear()
 
     def import_more(self, modules: list[str], main: wire.MainModule | None) -> None:
         """Let the workers import more of the program."""
@@ -247,7 +249,15 @@ class Crew:
         if worker.generation != self._fleet.generation:
             return
         self.sources.update(report.sources)
+        for error in report.errors.items():
+            self._tell_import_error(*error)
         self._events.reported(report, lambda: self._make_ready(worker.number))
+
+    def _tell_import_error(self, module: str, error: str) -> None:
+        if (module, error) not in self._import_errors:  # each worker says so
+            self._import_errors.add((module, error))
+            text = f"the worker could not import {module}, its tasks cannot run:\n{error}"
+            self._events.log(logging.ERROR, text)
 
     def _make_ready(self, number: int) -> None:
         member = self._fleet.members.get(number)

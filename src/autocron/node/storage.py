@@ -14,6 +14,7 @@ from autocron.store.base import Store
 from autocron.text import duration
 
 T = TypeVar("T")
+Log = Callable[[int, str], None]  # takes a level of logging and a text
 _Work = tuple[Callable[[Store], Any], Callable[[Any], None]]
 SYNC_DELAY = 0.01  # seconds between a commit and its fsync
 PRUNE_EVERY = 5.0  # seconds
@@ -93,7 +94,7 @@ class LogWatch:
 class MaintenanceThread:
     """Syncs, checkpoints and prunes beside the work, on a connection of its own."""
 
-    def __init__(self, store: Store, database: Path, clock: Clock, report: Callable[[int, str], None]) -> None:
+    def __init__(self, store: Store, database: Path, clock: Clock, report: Log) -> None:
         self._store = store
         self._database = database
         self._clock = clock

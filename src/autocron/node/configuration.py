@@ -1,0 +1,83 @@
+"""What the database says about how to run, kept up to date: the settings and the schedules."""
+
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from autocron.errors import BadSetting
+from autocron.model import Settings, StoredSchedule
+from autocron.node.access import StoreAccess
+from autocron.node.schedule import Planner
+from autocron.node.storage import Log
+from autocron.store.base import Store
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """The configuration as it was read."""
+
+    settings: Settings | BadSetting
+    schedules: list[StoredSchedule]
+
+
+class Configuration:
+    """The settings and, in the planner, the schedules.
+
+    Args:
+        store: where they are read.
+        planner: takes the schedules.
+        log: takes complaints about what cannot be used.
+        loaded: called when something was read.
+    """
+
+    def __init__(self, store: StoreAccess, planner: Planner, log: Log, loaded: Callable[[], None]) -> None:
+        self._store = store
+        self._planner = planner
+        self._log = log
+        self._loaded = loaded
+        self._bad_setting = ""  # the complaint about one that cannot be used
+        self.settings = Settings()
+
+    def load(self) -> None:
+        """Read all of it."""
+        self._store.submit(read, self.take)
+
+    def refresh(self) -> None:
+        """Read it when somebody else has changed something; see that the files are still there."""
+        self._store.submit(_read_if_changed, self._take_if_read)
+
+    def take(self, stored: Stored) -> None:
+        """Take over what was read."""
+        self._set(stored.settings)
+        for complaint in self._planner.load(stored.schedules):
+            self._log(logging.ERROR, complaint)
+        self._loaded()
+
+    def _take_if_read(self, stored: Stored | None) -> None:
+        if stored is not None:
+            self.take(stored)
+
+    def _set(self, settings: Settings | BadSetting) -> None:
+        before, self._bad_setting = self._bad_setting, str(settings) if isinstance(settings, BadSetting) else ""
+        if isinstance(settings, Settings):
+            self.settings = settings
+        elif self._bad_setting != before:
+            self._log(logging.ERROR, f"{settings}. Until then this node works with the settings that it had before")
+
+
+def read(store: Store) -> Stored:
+    """Read settings and schedules."""
+    return Stored(read_settings(store), store.schedules())
+
+
+def read_settings(store: Store) -> Settings | BadSetting:
+    """Read the settings, or what is wrong with them."""
+    try:
+        return store.settings()
+    except BadSetting as error:
+        return error
+
+
+def _read_if_changed(store: Store) -> Stored | None:
+    store.check()
+    return read(store) if store.changed() else None

@@ -1,0 +1,122 @@
+"""The exchange of jobs with the store: what has ended goes in, what is due comes out, one transaction at a time."""
+
+import logging
+from collections.abc import Callable, Sequence
+
+from autocron.clock import Clock
+from autocron.model import Claim, Outcome, Run, Transition
+from autocron.node.access import StoreAccess
+from autocron.node.configuration import Configuration
+from autocron.node.storage import Log
+from autocron.retry import decide, fail_instead
+from autocron.store.base import Exchange
+
+MAX_CLAIMS = 512
+
+
+class Exchanger:
+    """Stores what becomes of jobs and claims those that are due.
+
+    Args:
+        store: where the jobs are.
+        config: has the settings by which it is decided what becomes of a job.
+        clock: tells what is due.
+        log: takes what there is to say.
+        exchanged: called with what was stored and what was claimed, each time.
+    """
+
+    def __init__(
+        self,
+        store: StoreAccess,
+        config: Configuration,
+        clock: Clock,
+        log: Log,
+        exchanged: Callable[[Sequence[Transition], list[Claim]], None],
+    ) -> None:
+        self._store = store
+        self._config = config
+        self._clock = clock
+        self._log = log
+        self._exchanged = exchanged
+        self._transitions: list[Transition] = []
+        self._failed_instead: set[str] = set()  # jobs whose outcome the store did not take
+        self._abandoned = False
+        self.under_way = False
+        self.look = True  # there may be jobs that are due
+        self.next_due: float | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is left to store."""
+        return not self.under_way and (self._abandoned or not self._transitions)
+
+    def settle(self, claim: Claim, outcome: Outcome, started_at: float, finished_at: float) -> None:
+        """Decide what becomes of a job; the next exchange stores it."""
+        self._transitions.append(decide(Run(claim, outcome, started_at, finished_at), self._config.settings))
+
+    def abandon(self) -> None:
+        """Store nothing more."""
+        self._abandoned = True
+
+    @property
+    def may_claim(self) -> bool:
+        """There may be jobs that are due, and no exchange is under way."""
+        if self.under_way:
+            return False
+        return self.look or (self.next_due is not None and self.next_due <= self._clock.now())
+
+    def exchange(self, room: int) -> None:
+        """Store what has ended and claim up to `room` due jobs, unless an exchange is under way."""
+        count = min(MAX_CLAIMS, room)
+        if self.under_way or self._abandoned or not (count or self._transitions):
+            return
+        transitions, self._transitions = self._transitions, []
+        self.look = self.look and not count
+        self.under_way = True
+        now = self._clock.now()
+        self._store.submit(
+            lambda store: store.exchange(transitions, count, now),
+            lambda result: self._done(transitions, count, result),
+            lambda: self._failed(transitions),
+        )
+
+    def _failed(self, transitions: list[Transition]) -> None:
+        self.under_way = False
+        self._transitions[:0] = transitions
+        self.look = True
+
+    def _done(self, transitions: list[Transition], count: int, result: Exchange) -> None:
+        self.under_way = False
+        self._store.works()
+        self.next_due = result.next_due
+        self.look = self.look or len(result.claims) == count > 0
+        self._exchanged(transitions, result.claims)
+        for uuid in result.refused:
+            self._log(logging.WARNING, f"a late outcome of job {uuid} was refused by the database")
+        if result.unstorable or result.parked:
+            self.report_bad_rows(transitions, result.unstorable, result.parked)
+
+    def report_bad_rows(
+        self, transitions: Sequence[Transition], unstorable: dict[str, str], parked: Sequence[str]
+    ) -> None:
+        """Let the jobs fail whose outcome the store does not take; say so, and what was parked.
+
+        Args:
+            transitions: what was to be stored.
+            unstorable: why some of them, by the uuid, could not be.
+            parked: what is wrong with jobs that could not be claimed.
+        """
+        for text in parked:
+            self._log(logging.ERROR, text)
+        for transition in transitions:
+            if why := unstorable.get(transition.uuid):
+                self._fail_instead(transition, why)
+
+    def _fail_instead(self, transition: Transition, why: str) -> None:
+        uuid = transition.uuid
+        if uuid in self._failed_instead:
+            self._log(logging.ERROR, f"job {uuid} stays as running until the next node starts: {why}")
+            return
+        self._log(logging.ERROR, f"the outcome of job {uuid} could not be stored, so it fails: {why}")
+        self._failed_instead.add(uuid)
+        self._transitions.append(fail_instead(transition, why, self._clock.now(), self._config.settings))

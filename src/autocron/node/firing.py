@@ -1,0 +1,61 @@
+"""The firing of schedules: the jobs of the slots that are due are stored, and the cursors moved."""
+
+from collections.abc import Callable
+
+from autocron.clock import Clock
+from autocron.codec import encode_call
+from autocron.model import NewJob
+from autocron.names import new_uuid
+from autocron.node.access import StoreAccess
+from autocron.node.configuration import Configuration
+from autocron.node.schedule import Firing, Planner
+
+EMPTY_CALL = encode_call((), {})
+
+
+class Scheduler:
+    """Has the store do what the planner decides.
+
+    Args:
+        store: where the jobs are stored.
+        planner: says what is due.
+        config: reads the cursors again when they could not be moved.
+        clock: tells what is due.
+        fired: called when there may be jobs, with True when the slots were skipped.
+    """
+
+    def __init__(
+        self,
+        store: StoreAccess,
+        planner: Planner,
+        config: Configuration,
+        clock: Clock,
+        fired: Callable[[Firing, bool], None],
+    ) -> None:
+        self._store = store
+        self._planner = planner
+        self._config = config
+        self._clock = clock
+        self._fired = fired
+
+    def fire_due(self) -> None:
+        """Fire every schedule that is due."""
+        for firing in self._planner.due(self._clock.now()):
+            self._fire(firing)
+
+    def _fire(self, firing: Firing) -> None:
+        name, now = firing.declaration.name, self._clock.now()
+        jobs = [(slot, NewJob(new_uuid(), firing.declaration.task, EMPTY_CALL, slot, now)) for slot in firing.slots]
+        self._store.submit(
+            lambda store: store.fire(name, firing.cursor, jobs, alone=firing.alone),
+            lambda stored: self._settled(firing, skipped=stored is False and bool(jobs)),
+            lambda: self._failed(firing),
+        )
+
+    def _settled(self, firing: Firing, *, skipped: bool) -> None:
+        self._planner.settled(firing.declaration.name)
+        self._fired(firing, skipped)
+
+    def _failed(self, firing: Firing) -> None:
+        self._settled(firing, skipped=False)
+        self._config.load()
