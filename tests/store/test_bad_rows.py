@@ -95,8 +95,8 @@ def test_refused_when_all_is_committed(store: Store, path: Path) -> None:
     driver = store._driver
     assert isinstance(driver, SqliteDriver)
     claims = store.exchange([], 9, 20.0).claims
-    assert driver._session.connection
-    driver._session.connection.pragma("foreign_keys", True)
+    assert driver._connections.sessions.latest.connection
+    driver._connections.sessions.latest.connection.pragma("foreign_keys", True)
     exchange = store.exchange([finish(claim) for claim in claims], 0, 22.0)
     assert list(exchange.unstorable) == ["job-5"]
     assert store.counts(22.0).by_state == {State.SUCCEEDED: 8, State.RUNNING: 1}
@@ -107,8 +107,8 @@ def test_a_value_that_cannot_be_stored(store: Store, result: str, why: str) -> N
     driver = store._driver
     assert isinstance(driver, SqliteDriver)
     claims = store.exchange([], 9, 20.0).claims
-    assert driver._session.connection
-    driver._session.connection.limit(apsw.SQLITE_LIMIT_LENGTH, 5000)
+    assert driver._connections.sessions.latest.connection
+    driver._connections.sessions.latest.connection.limit(apsw.SQLITE_LIMIT_LENGTH, 5000)
     transitions = [finish(claim, result if claim.uuid == "job-6" else "1") for claim in claims]
     exchange = store.exchange(transitions, 0, 22.0)
     assert list(exchange.unstorable) == ["job-6"]

@@ -19,7 +19,7 @@ from pathlib import Path
 import apsw
 from autocron.errors import StoreError
 from autocron.model import NewJob
-from autocron.store import sqlite
+from autocron.store import sqlite_open
 from autocron.store.sqlite import open_store
 folder = Path(sys.argv[1])
 def job(uuid):
@@ -151,7 +151,7 @@ OLD = {"jobs", "settings", "modules", "schedules"}
 NEW = OLD - {"modules"} | {"notes"}
 
 def migrate(path):
-    sqlite.latest_version, sqlite.files = lambda: 2, lambda package: new.parent
+    sqlite_open.latest_version, sqlite_open.files = lambda: 2, lambda package: new.parent
     begin(path)
 
 def check(path):

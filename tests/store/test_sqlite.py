@@ -17,9 +17,10 @@ import pytest
 
 from autocron.errors import BadSetting, ConfigError, SchemaTooNew, StoreBusy, StoreCorrupt, StoreError, StoreGone
 from autocron.model import NewJob
-from autocron.store import files, sqlite
+from autocron.store import files, sqlite_open
 from autocron.store.gate import gate_of
-from autocron.store.sqlite import SMALL_LOG, SqliteDriver, explain, open_store
+from autocron.store.sqlite import SMALL_LOG, SqliteDriver, open_store
+from autocron.store.sqlite_errors import explain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +68,7 @@ from autocron.errors import StoreGone
 parent_closes_first = sys.argv[2] == "first"
 store = open_store(path, autocheckpoint=0)
 store.insert(job("before"))
-store._driver._session.mutex.acquire()  # as if another thread were using it
+store._driver._connections.sessions.latest.mutex.acquire()  # as if another thread were using it
 turn, turn_of_parent = os.pipe(), os.pipe()
 child = ctypes.PyDLL(None).fork()
 if not child:
@@ -83,7 +84,7 @@ if not child:
     os.read(turn[0], 1)
     assert store.insert(job("child, when the parent has closed"))
     os._exit(0)
-store._driver._session.mutex.release()
+store._driver._connections.sessions.latest.mutex.release()
 if not parent_closes_first:
     os.read(turn_of_parent[0], 1)
 store.insert(job("parent"))
@@ -92,7 +93,8 @@ os.write(turn[1], b"x")
 end(child)
 """
 FORK_IN_A_CALL = """
-import autocron.store.sqlite as module
+import autocron.store.sqlite_session as module
+from autocron.errors import StoreBusy
 module.FORK_LIMIT = 0.01
 store = open_store(path)
 store.insert(job("before"))
@@ -102,7 +104,7 @@ with store._driver.transaction() as transaction:
     if not child:
         try:
             store.insert(job("too early"), 0.01)
-        except module.StoreBusy:
+        except StoreBusy:
             os._exit(0)
         os._exit(1)
     end(child)
@@ -370,8 +372,8 @@ def use_second_schema(patch: pytest.MonkeyPatch, folder: Path, statements: str) 
     schema = folder / "autocron" / "schema"
     schema.mkdir(parents=True)
     (schema / "sqlite-2.sql").write_text(statements)
-    patch.setattr(sqlite, "latest_version", lambda: 2)
-    patch.setattr(sqlite, "files", lambda _package: schema.parent)
+    patch.setattr(sqlite_open, "latest_version", lambda: 2)
+    patch.setattr(sqlite_open, "files", lambda _package: schema.parent)
 
 
 def test_an_older_schema_is_backed_up_and_migrated(
@@ -588,7 +590,7 @@ def test_applications_leave_the_log_to_the_next(store: Store, path: Path) -> Non
 def test_durability(path: Path, durability: str, level: int) -> None:
     driver = SqliteDriver(path, durability="full" if durability == "full" else "normal")
     driver.read("settings")
-    connection = driver._session.connection
+    connection = driver._connections.sessions.latest.connection
     assert connection
     assert connection.pragma("synchronous") == level
     assert connection.pragma("journal_mode") == "wal"

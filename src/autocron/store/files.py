@@ -7,7 +7,7 @@ import re
 import stat
 from pathlib import Path
 
-from autocron.errors import ConfigError, StoreError
+from autocron.errors import ConfigError, StoreError, StoreGone
 
 Identity = tuple[int, int]  # device and inode
 NETWORK_FILE_SYSTEMS = {
@@ -23,6 +23,16 @@ def identity(path: str) -> Identity | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def check_unchanged(known: dict[str, Identity]) -> None:
+    """Raise StoreGone when one of these files is not there any more, or is another one."""
+    for path, before in known.items():
+        if identity(path) != before:
+            raise StoreGone(
+                f"{path} was deleted or replaced while it was in use. Nothing more is written: it would be "
+                "lost. Put the file back if you can, then restart all processes that use it."
+            )
 
 
 def open_private(path: str, like: str) -> int:
