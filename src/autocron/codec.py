@@ -11,36 +11,25 @@ are imported already, and what was registered with :func:`register_type`.
 """
 
 import inspect
-import re
-from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from datetime import date, datetime, time, timedelta, timezone
-from decimal import Decimal
 from enum import Enum, Flag
-from fractions import Fraction
-from functools import partial
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from math import isfinite
-from pathlib import Path, PurePosixPath
 from types import ModuleType, NoneType
-from typing import Any, NamedTuple, Self, TypeVar, cast
-from uuid import UUID
+from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
-from zoneinfo import ZoneInfo
 
 import msgspec
 
+from autocron.kinds import BUILT_IN, BY_TAG, KINDS, PAIRS, RefusedError, add_kind
 from autocron.names import find_module, real_module_name
 
 T = TypeVar("T")
-Clock = TypeVar("Clock", datetime, time)
 
 _DEEPEST = 200  # levels of JSON; each costs up to two frames of a stack that ends at a thousand
 _DEEPEST_READ = _DEEPEST + 2  # the innermost dict may have been stored as pairs, which are two levels more
 _TOO_DEEP = "nested too deeply, or contains itself"
 _ITEM = "[{!r}]"
-_PAIRS = "$dict"
 
 _type_of: Callable[[Any], type[Any]] = type  # the exact class, as the type checkers should see it
 _read_json = msgspec.json.Decoder().decode
@@ -49,18 +38,6 @@ _write_json = msgspec.json.Encoder().encode
 
 class CodecError(ValueError):
     """A stored text can't be turned into a value here; the message says why."""
-
-
-class _RefusedError(Exception):
-    """A value can't be stored. Its place inside the argument is collected on the way out."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.place = ""
-
-    def within(self, place: str) -> Self:
-        self.place = place + self.place
-        return self
 
 
 def encode(value: object, name: str = "value") -> str:
@@ -132,106 +109,9 @@ def register_type(cls: type[T], encode: Callable[[T], Any], decode: Callable[[An
     Raises:
         TypeError: this is a type that autocron stores by itself.
     """
-    if cls in _BUILT_IN:
+    if cls in BUILT_IN:
         raise TypeError(f"{cls.__name__} is stored as it is; only other classes can be registered")
-    _add(cls, f"${_name(cls)}", encode, object, decode)
-
-
-# Types with a tag: what they are reduced to, and how they are made again.
-
-
-class _Kind(NamedTuple):
-    """How one type is stored: under a tag, reduced to a simpler value of a certain type, restored from that."""
-
-    tag: str
-    reduce: Callable[[Any], Any]
-    simpler: type
-    restore: Callable[[Any], Any]
-
-
-_KINDS: dict[type, _Kind] = {}
-_BY_TAG: dict[str, _Kind] = {}
-
-
-def _add(cls: type[T], tag: str, reduce: Callable[[T], Any], simpler: type, restore: Callable[[Any], T]) -> None:
-    _KINDS[cls] = _BY_TAG[tag] = _Kind(tag, reduce, simpler, restore)
-
-
-def _odd_text(value: str) -> str:
-    return _base64(value.encode("utf-8", "surrogatepass"))
-
-
-def _from_odd_text(text: str) -> str:
-    return _from_base64(text).decode("utf-8", "surrogatepass")
-
-
-def _base64(value: bytes | bytearray) -> str:
-    return b64encode(value).decode()
-
-
-def _from_base64(text: str) -> bytes:
-    return b64decode(text, validate=True)
-
-
-def _clock_text(value: datetime | time) -> str:
-    """Give ISO 8601 and what that has no room for: ``2026-10-25T02:30:00+01:00[Europe/Berlin][fold]``."""
-    zone = value.tzinfo
-    if isinstance(zone, ZoneInfo) and zone.key:
-        name = f"[{zone.key}]"
-    elif zone is None or (isinstance(zone, timezone) and not zone.utcoffset(None).microseconds):
-        name = ""
-    else:
-        raise _RefusedError(
-            f"the time zone {zone!r} can't be stored. Use zoneinfo.ZoneInfo or an offset of whole seconds"
-        )
-    return f"{value.isoformat()}{name}{'[fold]' * value.fold}"
-
-
-_CLOCK_TEXT = re.compile(r"(?P<iso>[^\[]+)(\[(?P<zone>[^\]]+)\])??(?P<fold>\[fold\])?")
-
-
-def _from_clock_text(cls: type[Clock], text: str) -> Clock:
-    match = _CLOCK_TEXT.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{text!r} is no time")
-    value = cls.fromisoformat(match["iso"]).replace(fold=int(match["fold"] is not None))
-    return value.replace(tzinfo=ZoneInfo(match["zone"])) if match["zone"] else value
-
-
-_add(str, "$str", _odd_text, str, _from_odd_text)
-_add(int, "$int", hex, str, lambda text: int(text, 16))  # the interpreter limits decimal digits
-_add(float, "$float", repr, str, float)
-_add(complex, "$complex", lambda value: [value.real, value.imag], list, lambda parts: complex(*parts))
-_add(bytes, "$bytes", _base64, str, _from_base64)
-_add(bytearray, "$bytearray", _base64, str, lambda text: bytearray(_from_base64(text)))
-_add(tuple, "$tuple", list, list, tuple)
-_add(set, "$set", list, list, set)
-_add(frozenset, "$frozenset", list, list, frozenset)
-_add(dict, _PAIRS, lambda value: [*value.items()], list, dict)
-_add(range, "$range", lambda value: [value.start, value.stop, value.step], list, lambda parts: range(*parts))
-_add(datetime, "$datetime", _clock_text, str, partial(_from_clock_text, datetime))
-_add(date, "$date", date.isoformat, str, date.fromisoformat)
-_add(time, "$time", _clock_text, str, partial(_from_clock_text, time))
-_add(
-    timedelta,
-    "$timedelta",
-    lambda value: [value.days, value.seconds, value.microseconds],
-    list,
-    lambda parts: timedelta(*parts),
-)
-_add(Decimal, "$decimal", str, str, Decimal)
-_add(Fraction, "$fraction", lambda value: [*value.as_integer_ratio()], list, lambda parts: Fraction(*parts))
-_add(UUID, "$uuid", str, str, UUID)
-_add(type(Path()), "$path", str, str, Path)
-_add(PurePosixPath, "$pureposixpath", str, str, PurePosixPath)
-_add(IPv4Address, "$ipv4address", str, str, IPv4Address)
-_add(IPv4Network, "$ipv4network", str, str, IPv4Network)
-_add(IPv4Interface, "$ipv4interface", str, str, IPv4Interface)
-_add(IPv6Address, "$ipv6address", str, str, IPv6Address)
-_add(IPv6Network, "$ipv6network", str, str, IPv6Network)
-_add(IPv6Interface, "$ipv6interface", str, str, IPv6Interface)
-
-_BUILT_IN = frozenset({*_KINDS, NoneType, bool, list})
+    add_kind(cls, f"${_name(cls)}", encode, object, decode)
 
 
 # From values to what msgspec writes as JSON.
@@ -266,13 +146,13 @@ class _Encoder:
         if cls in self._atoms or (cls in _FITS_JSON and _FITS_JSON[cls](value)):
             return value
         if depth >= _DEEPEST:
-            raise _RefusedError(f"{_TOO_DEEP}: at most {_DEEPEST} levels can be stored")
+            raise RefusedError(f"{_TOO_DEEP}: at most {_DEEPEST} levels can be stored")
         if cls is list:
             return self.items(value, depth + 1)
         if cls is dict:
             return self.mapping(value, depth + 1)
-        if cls in _KINDS:
-            kind = _KINDS[cls]
+        if cls in KINDS:
+            kind = KINDS[cls]
             return {kind.tag: self.walk(kind.reduce(value), depth + 1)}
         return {f"${_findable_name(cls)}": self._content(value, cls, depth + 1)}
 
@@ -284,7 +164,7 @@ class _Encoder:
         try:
             for value in values:
                 done.append(self.walk(value, depth))
-        except _RefusedError as refused:
+        except RefusedError as refused:
             raise refused.within(place.format(first + len(done))) from None
         return done
 
@@ -298,9 +178,9 @@ class _Encoder:
         try:
             for key, value in values.items():
                 pairs.append((key, self.walk(value, depth)) if plain else self.items((key, value), depth + 2, ""))
-        except _RefusedError as refused:
+        except RefusedError as refused:
             raise refused.within(place.format(key)) from None
-        return dict(pairs) if plain else {_PAIRS: pairs}
+        return dict(pairs) if plain else {PAIRS: pairs}
 
     def _is_plain_key(self, key: object) -> bool:
         return type(key) is str and key[:1] != "$" and (str in self._atoms or _is_clean(key))
@@ -316,7 +196,7 @@ class _Encoder:
         content = {field.name: getattr(value, field.name) for field in fields(cls) if hasattr(value, field.name)}
         lacking = [name for name, needed in _parameters(cls).items() if needed and name not in content]
         if lacking:
-            raise _RefusedError(f"{_cannot_store(cls)} (its __init__ wants {lacking[0]!r}, which is not a field)")
+            raise RefusedError(f"{_cannot_store(cls)} (its __init__ wants {lacking[0]!r}, which is not a field)")
         return self.mapping(content, depth + 1, ".{}")
 
 
@@ -333,7 +213,7 @@ def _write(build: Callable[[_Encoder], Any], name: str = "") -> str:
         except (ValueError, OverflowError):
             pass
         return _write_json(build(_CAREFUL)).decode()
-    except _RefusedError as refused:
+    except RefusedError as refused:
         raise TypeError(f"{name}{refused.place}: {refused}") from None
     except RecursionError:
         raise TypeError(f"{name or 'an argument'}: {_TOO_DEEP}") from None
@@ -341,17 +221,15 @@ def _write(build: Callable[[_Encoder], Any], name: str = "") -> str:
 
 def _findable_name(cls: type[Any]) -> str:
     if not (issubclass(cls, Enum) or _is_named_tuple(cls) or _is_dataclass(cls)):
-        raise _RefusedError(_cannot_store(cls))
+        raise RefusedError(_cannot_store(cls))
     name = _name(cls)
     if _find_class(name) is not cls:
-        raise _RefusedError(
-            f"a worker could not find the class {name} by this name. Define it at the top of its module"
-        )
+        raise RefusedError(f"a worker could not find the class {name} by this name. Define it at the top of its module")
     return name
 
 
 def _cannot_store(cls: type[Any]) -> str:
-    base = next((base for base in cls.__mro__ if base in _BUILT_IN), None)
+    base = next((base for base in cls.__mro__ if base in BUILT_IN), None)
     reason = f" (it would come back as a plain {base.__name__})" if base else ""
     full_name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
     return (
@@ -383,7 +261,7 @@ def _restored(node: Any, depth: int) -> Any:
 
 
 def _untagged(tag: str, content: Any) -> Any:
-    kind = _BY_TAG.get(tag)
+    kind = BY_TAG.get(tag)
     try:
         if kind is None:
             return _instance(tag[1:], content)
@@ -449,7 +327,7 @@ def _find_class(name: str) -> type[Any] | None:
 
 
 def _is_dataclass(cls: type[Any]) -> bool:
-    return "__dataclass_fields__" in vars(cls) and _BUILT_IN.isdisjoint(cls.__mro__)
+    return "__dataclass_fields__" in vars(cls) and BUILT_IN.isdisjoint(cls.__mro__)
 
 
 def _is_named_tuple(cls: type[Any]) -> bool:

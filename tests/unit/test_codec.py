@@ -9,7 +9,7 @@ import math
 import subprocess
 import sys
 from collections import Counter, OrderedDict, defaultdict, namedtuple
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import InitVar, dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
@@ -18,6 +18,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import ModuleType
 from typing import Any, NamedTuple
+from unittest import mock
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -25,7 +26,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autocron import codec
+from autocron import kinds
 from autocron.codec import CodecError, decode, decode_call, encode, encode_call, register_type
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -633,7 +634,7 @@ JSON = st.recursive(
     max_leaves=6,
 )
 CLASS_TAGS = [f"${HERE}:{name}" for name in ("Colour", "Size", "Rights", "Bits", "Point", "Frozen", "Total", "Strict")]
-TAGS = [*codec._BY_TAG, *CLASS_TAGS, f"${HERE}:Pair", f"${HERE}:Old", f"${HERE}:Unknown", "$", "$:", "$os:system", "$x"]
+TAGS = [*kinds.BY_TAG, *CLASS_TAGS, f"${HERE}:Pair", f"${HERE}:Old", f"${HERE}:Unknown", "$", "$:", "$os:system", "$x"]
 tagged = st.recursive(
     JSON,
     lambda inner: st.dictionaries(st.sampled_from(TAGS), inner, min_size=1, max_size=1) | st.lists(inner, max_size=3),
@@ -818,9 +819,9 @@ def test_what_is_stored_anyway_is_not_registered(cls: type) -> None:
 
 
 @pytest.fixture
-def _registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codec, "_KINDS", dict(codec._KINDS))
-    monkeypatch.setattr(codec, "_BY_TAG", dict(codec._BY_TAG))
+def _registry() -> Iterator[None]:
+    with mock.patch.dict(kinds.KINDS), mock.patch.dict(kinds.BY_TAG):
+        yield
 
 
 @pytest.mark.usefixtures("_registry")
