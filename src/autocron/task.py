@@ -8,11 +8,12 @@ from datetime import tzinfo
 from types import FunctionType
 from typing import Any, Generic, Literal, ParamSpec, Protocol, Self, TypeVar, Unpack, cast, overload
 
-from autocron.crontab import Numbers, Timetable, parse
+from autocron.crontab import Numbers, parse
 from autocron.errors import ConfigError
 from autocron.model import Declaration, Missed, Overlap
 from autocron.names import MAIN_NAMES, main_name, real_module_name
 from autocron.result import Seconds, TaskResult, current_job
+from autocron.timetable import Timetable
 from autocron.when import CallOptions, When
 
 __all__ = ["AsyncTask", "Registry", "Task", "cron", "current_job", "delay", "registry"]

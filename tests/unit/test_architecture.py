@@ -11,7 +11,7 @@ import autocron
 ROOT = Path(autocron.__file__).parent
 LEVELS = [
     {"errors", "model", "clock", "names", "text", "version"},
-    {"codec", "crontab", "failure", "kinds", "retry", "wire"},
+    {"codec", "crontab", "failure", "kinds", "retry", "timetable", "wire"},
     {"store"},
     {"program", "terminal", "log", "launch", "link", "inline", "result", "when", "task", "settings", "active", "app"},
     {"node", "worker"},

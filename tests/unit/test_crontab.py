@@ -17,8 +17,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from autocron.crontab import Timetable, from_stored, parse
+from autocron.crontab import from_stored, parse
 from autocron.errors import ConfigError
+from autocron.timetable import Timetable
 
 HOUR = 3600
 DAY = 24 * HOUR

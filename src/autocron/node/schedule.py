@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from autocron import crontab
 from autocron.errors import ConfigError
 from autocron.model import Declaration, StoredSchedule
+from autocron.timetable import Timetable
 
 ON_TIME = 10.0  # seconds; a slot that is fired with this delay at most does not count as missed
 MOST_AT_ONCE = 500
@@ -23,7 +24,7 @@ class Firing:
 @dataclass
 class _Entry:
     declaration: Declaration
-    timetable: crontab.Timetable
+    timetable: Timetable
     cursor: float
     next_slot: float | None
     in_flight: bool = False  # a firing is being stored; the next one must not overtake it
