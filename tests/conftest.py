@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 import pytest
 
 from autocron import wire
+from autocron.bell import ring
 from autocron.cli.facts import ask_node
-from autocron.link import ring
 from autocron.model import NewJob, StoredJob
 from autocron.names import new_uuid
 from autocron.store import paths

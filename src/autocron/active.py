@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autocron.link import Bell, Link
+from autocron.bell import Bell
+from autocron.link import Link
 from autocron.model import Durability, NewJob
 from autocron.model import Settings as StoredSettings
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from autocron import wire
+from autocron.bell import DONT_WAIT, WAKE, ring
 from autocron.errors import AutocronError
 from autocron.launch import CONNECT_LIMIT, Connection, NoNode, connect
 from autocron.log import logger
@@ -27,9 +28,6 @@ FLUSH_LIMIT = 1.0  # seconds for the last output to be written
 REAP_LIMIT = 2.0  # seconds between a node's last word and its end
 HURRY_LIMIT = 2.0  # seconds that a node has to stop at once
 READ_SIZE = 64 << 10
-RING_LIMIT = 0.1  # seconds
-_DONT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
-_WAKE = wire.frame(wire.Wake())
 
 
 class Link:
@@ -139,7 +137,7 @@ class Link:
 
     def wake(self) -> None:
         """Tell the node that there may be something to do; waits only where no thread can connect."""
-        if not self._send(_WAKE):
+        if not self._send(WAKE):
             if self._is_guest:
                 ring(self.database)
             self._poked.set()
@@ -155,7 +153,7 @@ class Link:
             self._declared = program
             self._send(wire.frame(wire.Declare(program)), flags=0)
 
-    def _send(self, data: bytes, flags: int = _DONT_WAIT) -> bool:
+    def _send(self, data: bytes, flags: int = DONT_WAIT) -> bool:
         """Send a frame; False when there is no link. What the node has no room for is not sent: it is busy anyway."""
         connection = self._connection
         if connection is None:
@@ -349,47 +347,3 @@ def _essence(program: wire.Program) -> tuple[Any, ...]:
 def threads_run() -> bool:
     """Do threads run while the server waits for requests? Not in an older uWSGI without --enable-threads."""
     return bool(getattr(sys.modules.get("uwsgi"), "has_threads", True))
-
-
-def ring(database: Path) -> None:
-    """Ring once."""
-    bell = Bell(database)
-    bell.ring()
-    bell.close()
-
-
-class Bell:
-    """Tells a node, if one is there, that there may be something to do; for those who keep no link to it."""
-
-    def __init__(self, database: Path) -> None:
-        self._database = database
-        self._place = str(paths.socket_path(database))
-        self._socket: socket.socket | None = None
-
-    def ring(self) -> None:
-        """Ring; waits for nothing."""
-        if not self._send():
-            self.close()
-            if not os.path.exists(self._place):  # noqa: PTH110 - on the way of each call; a vain connect takes ten times as long
-                return
-            with contextlib.suppress(OSError):
-                self._socket = paths.connect(self._database, RING_LIMIT)
-                self._send()
-
-    def close(self) -> None:
-        """Hang up, until it rings again."""
-        sock, self._socket = self._socket, None
-        if sock is not None:
-            sock.close()
-
-    def _send(self) -> bool:
-        sock = self._socket
-        if sock is None:
-            return False
-        try:
-            sock.send(_WAKE, _DONT_WAIT)
-        except BlockingIOError:  # it has enough of these to read
-            return True
-        except OSError:
-            return False
-        return True

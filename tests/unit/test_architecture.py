@@ -13,7 +13,8 @@ LEVELS = [
     {"errors", "model", "clock", "names", "text", "version"},
     {"codec", "crontab", "failure", "kinds", "retry", "timetable", "wire"},
     {"store"},
-    {"program", "terminal", "log", "launch", "link", "inline", "result", "when", "task", "settings", "active", "app"},
+    {"program", "terminal", "log", "launch", "bell", "link"}
+    | {"inline", "result", "when", "task", "settings", "active", "app"},
     {"node", "worker"},
     {"cli", "__init__", "__main__"},
 ]

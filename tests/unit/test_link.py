@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from autocron import launch, wire
-from autocron.link import CALL_CONNECT_LIMIT, Bell, Link, ring
+from autocron.bell import Bell, ring
+from autocron.link import CALL_CONNECT_LIMIT, Link
 from autocron.store.paths import log_path, socket_path
 from autocron.terminal import MAX_PENDING, Terminal
 

@@ -1,0 +1,57 @@
+"""Waking a node without a link to it."""
+
+import contextlib
+import os
+import socket
+from pathlib import Path
+
+from autocron import wire
+from autocron.store import paths
+
+RING_LIMIT = 0.1  # seconds
+DONT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
+WAKE = wire.frame(wire.Wake())
+
+
+class Bell:
+    """Tells a node, if one is there, that there may be something to do; for those who keep no link to it."""
+
+    def __init__(self, database: Path) -> None:
+        self._database = database
+        self._place = str(paths.socket_path(database))
+        self._socket: socket.socket | None = None
+
+    def ring(self) -> None:
+        """Ring; waits for nothing."""
+        if not self._send():
+            self.close()
+            if not os.path.exists(self._place):  # noqa: PTH110 - on the way of each call; a vain connect takes ten times as long
+                return
+            with contextlib.suppress(OSError):
+                self._socket = paths.connect(self._database, RING_LIMIT)
+                self._send()
+
+    def close(self) -> None:
+        """Hang up, until it rings again."""
+        sock, self._socket = self._socket, None
+        if sock is not None:
+            sock.close()
+
+    def _send(self) -> bool:
+        sock = self._socket
+        if sock is None:
+            return False
+        try:
+            sock.send(WAKE, DONT_WAIT)
+        except BlockingIOError:  # it has enough of these to read
+            return True
+        except OSError:
+            return False
+        return True
+
+
+def ring(database: Path) -> None:
+    """Ring once."""
+    bell = Bell(database)
+    bell.ring()
+    bell.close()
