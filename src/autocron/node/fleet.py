@@ -68,15 +68,15 @@ class Fleet:
 
     def plan(self, now: float, busy: Callable[[int], bool]) -> Plan:
         """Decide what to do so that the wanted number of workers of this generation lives."""
-        active = [id_ for id_, member in self.members.items() if self._is_current(member)]
+        active = [worker for worker, member in self.members.items() if self._is_current(member)]
         surplus = active[self.wanted :]
-        leaving = [id_ for id_, member in self.members.items() if self._must_leave(member)] + surplus
-        retire = [id_ for id_ in leaving if self.members[id_].state is not WorkerState.RETIRING]
-        for id_ in retire:
-            self.members[id_].state = WorkerState.RETIRING
-        stop = [id_ for id_ in leaving if not busy(id_)]
-        for id_ in stop:
-            self.members[id_].state = WorkerState.STOPPING
+        leaving = [worker for worker, member in self.members.items() if self._must_leave(member)] + surplus
+        retire = [worker for worker in leaving if self.members[worker].state is not WorkerState.RETIRING]
+        for worker in retire:
+            self.members[worker].state = WorkerState.RETIRING
+        stop = [worker for worker in leaving if not busy(worker)]
+        for worker in stop:
+            self.members[worker].state = WorkerState.STOPPING
         missing = max(0, self.wanted - len(active))
         return Plan(missing if now >= self._not_before else 0, retire, stop)
 

@@ -52,12 +52,12 @@ class Node:
         self._ending = Ending()
         self._stop_requests = 0  # by signals
         self._asked: list[str] = []  # somebody waits for these jobs, which may have come to their end
-        self._told: object = None
+        self._told: object = None  # what was on when that was told last
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
-        self._selector.register(self._wake_read, selectors.EVENT_READ, self._woken)
+        self._selector.register(self._wake_read, selectors.EVENT_READ, self._forget_wakes)
         self._log_file = OutputLog(database)
         self._audience = Audience(listener, self._selector, self._log_file, self._handle, self._app_gone)
         self._crew = Crew(self._selector, database, clock, self)
@@ -140,7 +140,7 @@ class Node:
             return None
         return self._apps.none_since + self._config.settings.linger
 
-    def _woken(self) -> None:
+    def _forget_wakes(self) -> None:
         with contextlib.suppress(BlockingIOError):
             self._wake_read.recv(4096)
 
@@ -213,7 +213,7 @@ class Node:
             self._look_again()
 
     def _look_again(self) -> None:
-        """A new application may have come after jobs and settings that nobody has told of."""
+        """See what was stored before this application came, without telling this node."""
         self._exchanger.look = True
         self._config.load()
 

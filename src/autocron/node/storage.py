@@ -94,12 +94,12 @@ class LogWatch:
 class MaintenanceThread:
     """Syncs, checkpoints and prunes beside the work, on a connection of its own."""
 
-    def __init__(self, store: Store, database: Path, clock: Clock, report: Log) -> None:
+    def __init__(self, store: Store, database: Path, clock: Clock, log: Log) -> None:
         self._store = store
         self._database = database
         self._clock = clock
-        self._report = report
-        self._said = ""  # the trouble that was reported last
+        self._log = log
+        self._said = ""  # the trouble that was logged last
         self._log_watch = LogWatch()
         self._dirty = threading.Event()
         self._stopped = threading.Event()
@@ -141,12 +141,12 @@ class MaintenanceThread:
     def _complain(self, text: str) -> None:
         if text != self._said:
             self._said = text
-            self._report(logging.ERROR, text)
+            self._log(logging.ERROR, text)
 
     def _checkpoint(self, store: Store) -> None:
         if text := self._log_watch.look(store.checkpoint(), self._clock.monotonic()):
             hint = f"`fuser {self._database}` names the processes that have the database open"
-            self._report(logging.WARNING, f"{text}; {hint}")
+            self._log(logging.WARNING, f"{text}; {hint}")
 
     def _prune(self, store: Store) -> None:
         while store.prune(self._clock.now(), PRUNE_BATCH) == PRUNE_BATCH and not self._stopped.is_set():
