@@ -12,7 +12,7 @@ from autocron.codec import encode_call
 from autocron.model import Claim, Durability
 from autocron.names import new_uuid
 from autocron.store.base import load_statements
-from autocron.store.sqlite import PAGE_SIZE
+from autocron.store.sqlite_open import PAGE_SIZE
 
 STATEMENTS = load_statements("sqlite")
 INSERT = "insert into jobs (uuid, task, arguments, state, run_at, created_at) values (?, ?, ?, 'queued', ?, ?)"

@@ -52,7 +52,7 @@ def calls(database: Path, durability: Durability) -> list[float]:
     return times
 
 
-def producer(database: str, seconds: float, threads: int, durability: Durability) -> Iterator[None]:
+def producer(database: str, seconds: float, threads: int, pause: float, durability: Durability) -> Iterator[None]:
     """Call for so long in so many threads; give the seconds that each call took. Runs in a process of its own."""
     autocron.start(database, durability=durability)
     tasks.nothing(0)
@@ -61,12 +61,11 @@ def producer(database: str, seconds: float, threads: int, durability: Durability
     end = time.perf_counter() + seconds
 
     def produce() -> None:
-        before = time.perf_counter()
-        while before < end:
+        while (before := time.perf_counter()) < end:
             tasks.nothing(0)
-            after = time.perf_counter()
-            times.append(after - before)
-            before = after
+            times.append(time.perf_counter() - before)
+            if pause:
+                time.sleep(pause)
 
     producers = [threading.Thread(target=produce) for _ in range(threads)]
     for thread in producers:
@@ -79,7 +78,7 @@ def producer(database: str, seconds: float, threads: int, durability: Durability
 def many_producers(database: Path, processes: int, threads: int, durability: Durability) -> list[float]:
     """Call from many threads of many processes at once, the worker at work; give the seconds that each call took."""
     with running(database, 1):
-        parts = beside(processes, "scenarios:producer", str(database), LOAD_SECONDS, threads, durability)
+        parts = beside(processes, "scenarios:producer", str(database), LOAD_SECONDS, threads, 0.0, durability)
     return [seconds for part in parts for seconds in part]
 
 
@@ -111,19 +110,19 @@ def is_drained(store: Store) -> bool:
 
 @dataclass(frozen=True)
 class Load:
-    """What happened while the workers and four callers were all as fast as they could."""
+    """What happened while the workers had more to do than they can, and four processes called."""
 
     calls: list[float]
     called: float  # per second
     drained: float  # per second
 
 
-def load(database: Path) -> Load:
-    """Let four processes call while two workers have more to do than they can."""
+def load(database: Path, pause: float) -> Load:
+    """Let four processes call, with pauses of so many seconds, while two workers have more to do than they can."""
     with running(database, 2):
         fill(database, LOADED)
         begin = time.time()
-        parts = beside(4, "scenarios:producer", str(database), LOAD_SECONDS, 1, "normal")
+        parts = beside(4, "scenarios:producer", str(database), LOAD_SECONDS, 1, pause, "normal")
         times = [seconds for part in parts for seconds in part]
         sql = "select count(*), min(finished_at), max(finished_at), (select count(*) from jobs where state = 'queued')"
         ((ended, first, last, left),) = query(database, f"{sql} from jobs where finished_at > {begin + 1.0}")

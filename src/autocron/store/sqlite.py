@@ -17,7 +17,7 @@ from autocron.store.base import CALL_LIMIT, Parameters, Row, Store, load_stateme
 from autocron.store.files import Identity, check_suitable, check_unchanged, identity
 from autocron.store.gate import Gate, gate_of
 from autocron.store.sqlite_errors import ERRORS, explain
-from autocron.store.sqlite_open import PAGE_SIZE, Opener
+from autocron.store.sqlite_open import Opener
 from autocron.store.sqlite_session import Session, Sessions
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from autocron.model import Durability
 
-__all__ = ["PAGE_SIZE", "SMALL_LOG", "SqliteDriver", "open_store"]
 
 SMALL_LOG = 4 << 20  # bytes of the write-ahead log that are not worth a checkpoint
 _data_sync = getattr(os, "fdatasync", os.fsync)
