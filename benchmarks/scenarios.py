@@ -25,10 +25,10 @@ from autocron.store.sqlite import open_store
 CALLS = 10_000
 DRAINED = 20_000
 SAMPLES = 1_000
-PAUSE = 0.005  # seconds between samples, in which the system becomes idle again
+PAUSE = 0.02  # seconds between samples, in which the system becomes idle again
 STEADY_RATE, STEADY_CALLS = 1_000, 4_000
 MIXED_RATE, MIXED_CALLS, MIXED_LONG = 1_000, 4_000, 0.1  # every hundredth job takes so many seconds
-LOADED = 150_000  # jobs that wait when the producers begin
+LOADED = 400_000  # jobs that wait when the producers begin
 LOAD_SECONDS = 3.0
 GROWN = 1_000_000
 GROWTH_SAMPLES = 5_000
