@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo demo-serve test check bench bench-anatomy kills coverage format clean
+.PHONY: demo demo-serve test check bench bench-anatomy bench-peers kills coverage format clean
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -34,6 +34,9 @@ bench: $(VENV)/.ready         ## what it costs, measured
 
 bench-anatomy: $(VENV)/.ready ## what the time of one job is spent on
 	$(BIN)/python benchmarks/anatomy.py
+
+bench-peers:                  ## beside other libraries, each in an environment of its own
+	$(PYTHON) benchmarks/compare.py $(PEERS)
 
 coverage: $(VENV)/.ready
 	$(BIN)/coverage run -m pytest -m "not slow"

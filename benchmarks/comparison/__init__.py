@@ -1,0 +1,1 @@
+"""How `make bench-peers` runs, measures and shows the peers in ../peers."""
