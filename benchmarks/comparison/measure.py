@@ -123,8 +123,8 @@ class Bench:
             before = cpu_seconds(workers), cpu_seconds(servers)
             time.sleep(self.scale.idle)
             after = cpu_seconds(workers), cpu_seconds(servers)
-        seconds = self.scale.idle
-        return {"workers": (after[0] - before[0]) / seconds, "server": (after[1] - before[1]) / seconds}
+        figures = {"workers": (after[0] - before[0]) / self.scale.idle}
+        return figures | ({"server": (after[1] - before[1]) / self.scale.idle} if servers else {})
 
     def crash(self) -> Figures:
         """Kill everything on the worker side when half of the jobs have ended, and start it again."""
