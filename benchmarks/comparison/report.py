@@ -79,11 +79,14 @@ REST = [
     Column("ran twice", "crash", "twice", rate),
 ]
 BARE = [
-    Column("insert/s", "yardstick", "{}_rate", rate),
-    Column("p50 µs", "yardstick", "{}_p50", micro),
-    Column("p99 µs", "yardstick", "{}_p99", micro),
-    Column("claim + finish one by one, jobs/s", "yardstick", "{}_one", rate),
-    Column("in batches of 100, jobs/s", "yardstick", "{}_hundred", rate),
+    Column("insert/s, synchronous=NORMAL", "yardstick", "normal_rate", rate),
+    Column("p50 µs", "yardstick", "normal_p50", micro),
+    Column("p99 µs", "yardstick", "normal_p99", micro),
+    Column("insert/s, synchronous=FULL", "yardstick", "full_rate", rate),
+    Column("p50 µs", "yardstick", "full_p50", micro),
+    Column("p99 µs", "yardstick", "full_p99", micro),
+    Column("claim and finish one by one, jobs/s", "yardstick", "one", rate),
+    Column("in batches of 100, jobs/s", "yardstick", "hundred", rate),
 ]
 
 
@@ -120,7 +123,8 @@ def page(measured: list[Results], skipped: list[Results], bare: Results) -> str:
         "## Idle, and killed",
         table(measured, REST),
         "## Bare SQLite",
-        bare_table(bare),
+        "Autocron's rows, one process, no library; write-ahead log, claims with synchronous=NORMAL.",
+        table([bare], BARE) if bare else "",
         "## What was measured, and how it was set",
         settings(measured),
         *wrongs(measured),
@@ -132,14 +136,6 @@ def page(measured: list[Results], skipped: list[Results], bare: Results) -> str:
 def table(peers: list[Results], columns: list[Column]) -> str:
     titles = ["", *(column.title for column in columns)]
     return grid(titles, [[peer["title"], *(column.cell(peer) for column in columns)] for peer in peers])
-
-
-def bare_table(bare: Results) -> str:
-    rows = []
-    for synchronous in ("normal", "full"):
-        columns = [Column(c.title, c.measurement, c.figure.format(synchronous), c.form) for c in BARE]
-        rows.append([f"WAL, synchronous={synchronous.upper()}", *(column.cell(bare) for column in columns)])
-    return grid(["", *(column.title for column in BARE)], rows) if bare else ""
 
 
 def grid(titles: Row, rows: list[Row]) -> str:
