@@ -11,7 +11,8 @@ from .run import Record, Run, Wrong, run_of
 from .servers import Server
 
 Figures = dict[str, Any]
-PRODUCERS = 4
+PRODUCERS = 4  # while workers drain so many times what they drain otherwise:
+LOAD = 3
 PAUSE = 0.005  # seconds between the calls of one of them
 GRACE = 1.1  # seconds after the last call in which workers that keep up are done, even if they look once a second
 SLOW_JOBS, NAP = 200, 0.05  # of the crash
@@ -100,17 +101,18 @@ class Bench:
 
     def load(self) -> Figures:
         """Have processes call while workers drain what was stored before; take the times of their calls."""
+        backlog = LOAD * self.jobs
         with run_of(self.peer, self.server) as run:
-            run.drive("enqueue", self.jobs)
+            run.drive("enqueue", backlog)
             producers = [run.start("load", number, PAUSE) for number in range(1, PRODUCERS + 1)]
             time.sleep(3.0)  # in which they import, connect, and make a first call
             (run.folder / "go").touch()
             with run.workers(2):
-                run.wait_for(self.jobs)
+                run.wait_for(backlog)
                 (run.folder / "stop").touch()
                 answers = [run.answer(producer) for producer in producers]
-                records = run.wait_for_all(self.jobs + sum(answer["calls"] for answer in answers))
-        first, last = records[0].at, records[self.jobs - 1].at
+                records = run.wait_for_all(backlog + sum(answer["calls"] for answer in answers))
+        first, last = records[0].at, records[backlog - 1].at
         times = [took for answer in answers for at, took in answer["times"] if first <= at <= last]
         errors = [error for answer in answers for error in answer["errors"]]
         return {"calls": len(times), "p99": percentile(times, 99), "max": percentile(times, 100), "errors": errors}

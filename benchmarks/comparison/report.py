@@ -75,8 +75,8 @@ REST = [
     Column("idle: workers", "idle_cost", "workers", percent),
     Column("idle: server", "idle_cost", "server", percent),
     Column("killed: ended", "crash", "ended", rate),
-    Column("lost", "crash", "lost", rate),
-    Column("ran twice", "crash", "twice", rate),
+    Column("not ended", "crash", "lost", rate),
+    Column("begun again", "crash", "twice", rate),
 ]
 BARE = [
     Column("insert/s, synchronous=NORMAL", "yardstick", "normal_rate", rate),

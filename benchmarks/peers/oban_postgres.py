@@ -25,7 +25,7 @@ client: Oban
 
 @declare()
 async def job(number: int, nap: float) -> None:
-    await work.ajob(number, nap)
+    work.job(number, nap)
 
 
 async def setup() -> None:

@@ -35,7 +35,7 @@ async def work_on() -> None:
 
     @queue.entrypoint("job")
     async def job(job: Job) -> None:
-        await work.ajob(*json.loads(job.payload or b""))
+        work.job(*json.loads(job.payload or b""))
 
     await queue.run(batch_size=100)
 

@@ -22,7 +22,7 @@ app = App(connector=PsycopgConnector(conninfo=work.URL))
 
 @app.task
 async def job(number: int, nap: float) -> None:
-    await work.ajob(number, nap)
+    work.job(number, nap)
 
 
 @app.periodic(cron="* * * * *")

@@ -21,7 +21,7 @@ queue = RedisQueue(Redis.from_url(work.URL))
 
 
 async def job(_: Any, *, number: int, nap: float) -> None:
-    await work.ajob(number, nap)
+    work.job(number, nap)
 
 
 settings = {"queue": queue, "functions": [job], "concurrency": 10, "timers": {"sweep": 5}}

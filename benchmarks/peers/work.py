@@ -1,6 +1,5 @@
 """What every job of every peer does, and where it does it."""
 
-import asyncio
 import os
 import struct
 import subprocess
@@ -22,17 +21,13 @@ def record(number: int) -> None:
 
 
 def job(number: int, nap: float = 0.0) -> None:
-    """Leave a record; with a nap, sleep so many seconds and leave a second one, of the negative number."""
+    """Leave a record; with a nap, sleep so many seconds and leave a second one, of the negative number.
+
+    Coroutines call it, too: a nap that others could use would have all jobs of a worker end at the same moment.
+    """
     record(number)
     if nap:
         time.sleep(nap)
-        record(-number)
-
-
-async def ajob(number: int, nap: float = 0.0) -> None:
-    record(number)
-    if nap:
-        await asyncio.sleep(nap)
         record(-number)
 
 
