@@ -133,8 +133,8 @@ class Bench:
         with run_of(self.peer, self.server) as run:
             run.drive("enqueue", SLOW_JOBS, NAP)
             with run.workers(2):
-                while ended(run) < SLOW_JOBS // 2:
-                    time.sleep(0.01)
+                run.wait_for(SLOW_JOBS)  # two records for each job
+                time.sleep(NAP / 2)  # workers that go in step have just ended theirs
                 kill_role(run.role)
             with run.workers(2):
                 time.sleep(self.scale.crash)
@@ -162,10 +162,6 @@ def drain(run: Run, count: int, workers: int) -> float:
 def latencies(records: list[Record]) -> list[float]:
     """Give the seconds from call to function, of jobs whose number is the time of their call."""
     return [record.at - record.number / 1e9 for record in records]
-
-
-def ended(run: Run) -> int:
-    return sum(record.number < 0 for record in run.records())
 
 
 def percentile(values: list[float], percent: int) -> float:

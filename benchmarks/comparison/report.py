@@ -12,7 +12,19 @@ Results = dict[str, Any]  # of one peer
 Row = list[str]
 NONE = "–"
 YARDSTICK = "bare_sqlite"
-ORDER = ("autocron_2", "autocron_1", "huey", "django", "celery", "dramatiq", "rq", "saq", "procrastinate", "pgqueuer")
+ORDER = (
+    "autocron_2-normal",
+    "autocron_2",
+    "autocron_1",
+    "huey",
+    "django",
+    "celery",
+    "dramatiq",
+    "rq",
+    "saq",
+    "procrastinate",
+    "pgqueuer",
+)
 
 
 @dataclass(frozen=True)

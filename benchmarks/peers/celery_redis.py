@@ -7,8 +7,8 @@
 # package = "celery"
 # store = "redis"
 # settings = """\
-#     prefork; `worker_prefetch_multiplier=64`, `acks_late`, `visibility_timeout` 30 s; no gossip, mingle, \
-#     heartbeat; no results (default)"""
+#     prefork; `worker_prefetch_multiplier=64`, `acks_late`, `visibility_timeout` 30 s, looked at every 10 s; no \
+#     gossip, mingle, heartbeat; no results (default)"""
 # ///
 """Celery on Redis."""
 
@@ -19,7 +19,7 @@ app = Celery("celery_redis", broker=work.URL.replace("unix://", "redis+socket://
 app.conf.update(
     worker_prefetch_multiplier=64,
     task_acks_late=True,
-    broker_transport_options={"visibility_timeout": 30},
+    broker_transport_options={"visibility_timeout": 30, "unacked_restore_throttle": 1},
 )
 job = app.task(name="job")(work.job)
 

@@ -7,7 +7,7 @@
 # package = "saq"
 # store = "redis"
 # settings = """\
-#     coroutines, 10 at once in each worker (default); two attempts, sweep every 5 s; results are stored"""
+#     coroutines, 10 at once in each worker (default); two attempts, sweep every 60 s (default); results are stored"""
 # ///
 """SAQ on Redis."""
 
@@ -24,7 +24,7 @@ async def job(_: Any, *, number: int, nap: float) -> None:
     work.job(number, nap)
 
 
-settings = {"queue": queue, "functions": [job], "concurrency": 10, "timers": {"sweep": 5}}
+settings = {"queue": queue, "functions": [job], "concurrency": 10}
 
 
 def serve(workers: int) -> None:
