@@ -44,7 +44,9 @@ class Bench:
 
     def calibrate(self) -> None:
         """Find how many jobs make a drain of the wanted length. Also a warm-up."""
-        figures = self.enqueue_and_drain(1)
+        figures = attempt(Bench.one_worker, self)
+        if "wrong" in figures:  # whoever runs a job twice now and then may have another try
+            figures = self.one_worker()
         most = min(figures["drain"] * self.scale.span, figures["enqueue"] * self.scale.span, self.scale.jobs)
         self.jobs = max(self.jobs, int(most))
 

@@ -20,7 +20,7 @@ import work
 
 BATCH = 1_000  # jobs in one bulk call
 SPAN = 1_000_000  # more than one producer of several can number
-PATIENCE = 60.0  # seconds for all samples of the idle latency
+PATIENCE = 45.0  # seconds for all samples of the idle latency
 
 Peer = Any  # a module, as above
 
