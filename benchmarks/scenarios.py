@@ -119,8 +119,8 @@ class Load:
 
 def load(database: Path, pause: float) -> Load:
     """Let four processes call, with pauses of so many seconds, while two workers have more to do than they can."""
+    fill(database, LOADED)
     with running(database, 2):
-        fill(database, LOADED)
         begin = time.time()
         parts = beside(4, "scenarios:producer", str(database), LOAD_SECONDS, 1, pause, "normal")
         times = [seconds for part in parts for seconds in part]
