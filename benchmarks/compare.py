@@ -97,7 +97,9 @@ class Store:
 
     def keep(self, peer: Peer, results: Results) -> None:
         path = self.folder / f"{peer.name}.json"
-        before = json.loads(path.read_text()) if path.exists() and "skipped" not in results else {}
+        before = json.loads(path.read_text()) if path.exists() else {}
+        if "skipped" in results or "skipped" in before:
+            before = {}
         path.write_text(json.dumps(before | results, indent=1))
 
     def all(self) -> dict[str, Results]:
