@@ -7,7 +7,6 @@ Whatever is stored (task names, class names of values) therefore uses the real n
 import os
 import sys
 import time
-import uuid
 from pathlib import Path
 from types import ModuleType
 
@@ -52,4 +51,5 @@ def new_uuid() -> str:
     value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
     value = value & ~(0xF << 76) | 7 << 76
     value = value & ~(0x3 << 62) | 2 << 62
-    return str(uuid.UUID(int=value))
+    digits = f"{value:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

@@ -9,7 +9,6 @@ import array
 import os
 import socket
 import struct
-import tempfile
 from typing import Any
 
 import msgspec
@@ -307,6 +306,8 @@ def _anonymous_file(body: bytes) -> Any:
     if hasattr(os, "memfd_create"):
         file: Any = os.fdopen(os.memfd_create("autocron"), "w+b")
     else:
+        import tempfile  # some milliseconds of each start, for systems that need it
+
         file = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
     file.write(body)
     file.flush()

@@ -107,7 +107,7 @@ def look(path):
         shutil.rmtree(copy)
 
 def begin(path, *jobs):
-    store = open_store(path, autocheckpoint=0)
+    store = open_store(path, background=True)
     store.settings()
     for uuid in jobs:
         assert store.insert(job(uuid))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from threading import Thread
 
 import pytest
 
 from autocron.errors import ConfigError, StoreBusy
-from autocron.store.gate import Gate, gate_of
+from autocron.store.gate import NEXT_BYTE, Gate, gate_of
 
 HOLD = """
 import sys
@@ -19,6 +20,22 @@ from autocron.store.gate import gate_of
 gate_of(sys.argv[1]).acquire(5)
 print("held", flush=True)
 sys.stdin.read()
+"""
+BE_NEXT = """
+import sys
+from autocron.store import gate
+next_one = gate.gate_of(sys.argv[1])
+print(next_one._lock(gate.NEXT_BYTE), flush=True)
+sys.stdin.read()
+"""
+PASS = """
+import sys
+from autocron.store.gate import gate_of
+gate = gate_of(sys.argv[1])
+gate.acquire(30)
+print("passed", flush=True)
+sys.stdin.readline()
+gate.release()
 """
 COUNT = """
 import sys
@@ -114,6 +131,52 @@ def test_another_process_is_waited_for_as_long_as_the_caller_may(gate: Gate, tmp
         holder.stdin.close()
         gate.acquire(30)  # its end opens the gate
         gate.release()
+
+
+def test_who_comes_last_lets_one_who_waits_go_first(
+    gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autocron.store.gate.PATIENCE", 30)
+    path = str(tmp_path / "jobs.db")
+    passed: list[str] = []
+    with python(HOLD, path) as holder:
+        assert holder.stdout
+        assert holder.stdin
+        assert holder.stdout.readline() == "held\n"
+        with python(PASS, path) as waiting:
+            assert waiting.stdout
+            assert waiting.stdin
+            while gate._lock(NEXT_BYTE):  # until the other one has it
+                gate._unlock(NEXT_BYTE)
+                time.sleep(0.001)
+
+            def come_last() -> None:
+                gate.acquire(30, last=True)
+                passed.append("last")
+                gate.release()
+
+            thread = Thread(target=come_last)
+            thread.start()
+            holder.stdin.close()
+            passed.append(waiting.stdout.readline().strip())
+            waiting.stdin.write("\n")
+            waiting.stdin.flush()
+            thread.join()
+    assert passed == ["passed", "last"]
+
+
+def test_one_who_is_next_and_stopped_holds_up_nobody(gate: Gate, tmp_path: Path) -> None:
+    with python(BE_NEXT, str(tmp_path / "jobs.db")) as stopped:
+        assert stopped.stdout
+        assert stopped.stdin
+        assert stopped.stdout.readline() == "True\n"
+        gate.acquire(30, last=True)
+        gate.release()
+        gate.acquire(0)
+        with pytest.raises(StoreBusy, match="another thread"):
+            gate.acquire(0.01, last=True)
+        gate.release()
+        stopped.stdin.close()
 
 
 def test_one_process_at_a_time_passes(tmp_path: Path) -> None:

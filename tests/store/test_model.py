@@ -94,7 +94,7 @@ class StoreMachine(RuleBasedStateMachine):
         super().__init__()
         self.folder = TemporaryDirectory()
         self.path = Path(self.folder.name) / "jobs.db"
-        self.node, self.app = open_store(self.path, autocheckpoint=0), open_store(self.path)
+        self.node, self.app = open_store(self.path, background=True), open_store(self.path)
         self.now = 100.0
         self.number = 0
         self.jobs: dict[str, Job] = {}  # in the order in which they came
@@ -126,7 +126,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule()
     def node_dies(self) -> None:
         self.node.close()
-        self.node = open_store(self.path, autocheckpoint=0)
+        self.node = open_store(self.path, background=True)
         running = [job for job in self.jobs.values() if job.state is State.RUNNING]
         running.sort(key=lambda job: job.started_at or 0.0)
         assert self.node.recover() == ([job.claim() for job in running], [])

@@ -45,7 +45,7 @@ for number in range(int(sys.argv[3])):
     assert store.insert(job(f"{sys.argv[2]}-{number}"), 60.0)
 """
 FORK = """
-store, second = open_store(path), open_store(path, autocheckpoint=0)
+store, second = open_store(path), open_store(path, background=True)
 store.insert(job("before"))
 second.insert(job("second"))
 child = os.fork()
@@ -66,7 +66,7 @@ FORK_WITHOUT_HOOKS = """
 import ctypes
 from autocron.errors import StoreGone
 parent_closes_first = sys.argv[2] == "first"
-store = open_store(path, autocheckpoint=0)
+store = open_store(path, background=True)
 store.insert(job("before"))
 store._driver._connections.sessions.latest.mutex.acquire()  # as if another thread were using it
 turn, turn_of_parent = os.pipe(), os.pipe()
@@ -552,7 +552,7 @@ def test_the_same_job_is_not_stored_twice(store: Store) -> None:
 
 
 def test_the_log_is_written_over_after_a_checkpoint(path: Path) -> None:
-    node, application = open_store(path, autocheckpoint=0), open_store(path)
+    node, application = open_store(path, background=True), open_store(path)
     log = Path(f"{path}-wal")
 
     for start in range(0, 250, 50):
@@ -567,7 +567,7 @@ def test_the_log_is_written_over_after_a_checkpoint(path: Path) -> None:
 
 
 def test_what_a_reader_keeps_in_the_log_is_told(path: Path) -> None:
-    node, reader = open_store(path, autocheckpoint=0), apsw.Connection(str(path))
+    node, reader = open_store(path, background=True), apsw.Connection(str(path))
     node.insert(NewJob("first", "app.work", "x", 1.0, 1.0))
     reader.execute("begin; select count(*) from jobs").fetchall()
     for number in range(2):

@@ -1,5 +1,5 @@
 from autocron.model import Claim
-from autocron.node.dispatch import LONG, MAX_WINDOW, Dispatcher
+from autocron.node.dispatch import LONG, MAX_WINDOW, PLENTY, SHORT, Dispatcher
 
 
 def claims(*names: str) -> list[Claim]:
@@ -31,24 +31,38 @@ def test_room_counts_what_is_already_claimed():
 def test_window_grows_with_short_jobs_and_falls_with_a_long_one():
     dispatcher = Dispatcher()
     dispatcher.add(1)
+    dispatcher.put(claims(*map(str, range(1000))))
     widths = []
-    for round_ in range(8):
-        dispatcher.put(claims(*(f"{round_}.{number}" for number in range(200))))
-        sent = dispatcher.assign(0.0)
-        widths.append(len(sent))
-        for _, claim in sent[:1]:
-            dispatcher.ended(1, claim.uuid, 1, 0.0001, 0.0)
-        for _, claim in sent[1:]:
-            dispatcher.took_back(1, [])
-            dispatcher._lanes[1].jobs.pop(claim.uuid)
-        dispatcher._lanes[1].window = min(MAX_WINDOW, 2 ** (round_ + 1))
-        dispatcher.empty()
-    assert widths == [1, 2, 4, 8, 16, 32, 64, 64]
-    dispatcher.put(claims("long"))
-    dispatcher.assign(0.0)
-    dispatcher.ended(1, "long", 1, LONG * 2, 0.0)
-    dispatcher.put(claims("x", "y"))
+    for _ in range(9):
+        dispatcher.assign(0.0)
+        jobs = dispatcher.jobs_of(1)
+        widths.append(len(jobs))
+        dispatcher.ended(1, jobs[0].uuid, 1, 0.0001, 0.0)
+    assert widths == [1, 2, 4, 8, 16, 32, 64, 128, 128]
+    dispatcher.ended(1, dispatcher.jobs_of(1)[0].uuid, 1, LONG * 2, 0.0)
+    for claim in dispatcher.jobs_of(1)[1:]:
+        dispatcher.ended(1, claim.uuid, 1, (LONG + SHORT) / 2, 0.0)
+    assert dispatcher.assign(0.0) == []
+    dispatcher.ended(1, dispatcher.jobs_of(1)[0].uuid, 1, (LONG + SHORT) / 2, 0.0)
     assert len(dispatcher.assign(0.0)) == 1
+
+
+def test_the_workers_are_flooded_when_each_has_plenty():
+    dispatcher = Dispatcher()
+    assert not dispatcher.flooded
+    dispatcher.add(1)
+    dispatcher.put(claims(*map(str, range(1000))))
+    for _ in range(8):
+        dispatcher.assign(0.0)
+        dispatcher.ended(1, dispatcher.jobs_of(1)[0].uuid, 1, 0.0001, 0.0)
+    assert len(dispatcher.jobs_of(1)) == MAX_WINDOW - 1
+    assert dispatcher.flooded
+    dispatcher.add(2)
+    assert not dispatcher.flooded
+    dispatcher.remove(2)
+    for claim in dispatcher.jobs_of(1)[PLENTY - 1 :]:
+        dispatcher.ended(1, claim.uuid, 1, 0.0001, 0.0)
+    assert not dispatcher.flooded
 
 
 def test_what_waits_behind_a_long_job_goes_to_another_worker_first():

@@ -69,7 +69,7 @@ def _run(database: Path, program: wire.Program | None) -> None:
     _be_subreaper()
     listener = _listen(database)
     _end_orphans(database)
-    store, maintenance_store = (open_store(database, autocheckpoint=0) for _ in range(2))
+    store, maintenance_store = (open_store(database, background=True) for _ in range(2))
     store.modules()  # a database that cannot be used ends this process here, with the reason in its log
     node = Node(listener, store, maintenance_store, database, SystemClock())
     install_signals(node)

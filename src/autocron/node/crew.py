@@ -63,6 +63,11 @@ class Crew:
         return self._dispatcher.idle
 
     @property
+    def flooded(self) -> bool:
+        """Every worker has plenty of short jobs."""
+        return self._dispatcher.flooded
+
+    @property
     def generation(self) -> int:
         """Which version of the program the workers run."""
         return self._fleet.generation

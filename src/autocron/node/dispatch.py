@@ -13,7 +13,8 @@ from autocron.model import Claim
 
 SHORT = 0.002  # seconds; a job that ends within this widens the window of its worker
 LONG = 0.005  # seconds; behind a job that runs for longer, nothing waits
-MAX_WINDOW = 64
+MAX_WINDOW = 128
+PLENTY = 64  # jobs; a worker that has so many waits for none in the next moment
 CLAIM_AHEAD = 4  # windows of jobs that are claimed beyond those that are sent
 
 
@@ -62,6 +63,12 @@ class Dispatcher:
     def idle(self) -> bool:
         """No job is with any worker."""
         return not any(lane.jobs for lane in self._lanes.values())
+
+    @property
+    def flooded(self) -> bool:
+        """Every worker has plenty of short jobs."""
+        lanes = self._lanes.values()
+        return bool(lanes) and all(len(lane.jobs) >= PLENTY for lane in lanes)
 
     def room(self) -> int:
         """Say how many jobs should be claimed now."""

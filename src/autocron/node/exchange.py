@@ -65,9 +65,8 @@ class Exchanger:
             return False
         return self.look or (self.next_due is not None and self.next_due <= self._clock.now())
 
-    def exchange(self, room: int) -> None:
-        """Store what has ended and claim up to `room` due jobs, unless an exchange is under way."""
-        count = min(MAX_CLAIMS, room)
+    def exchange(self, count: int) -> None:
+        """Store what has ended and claim up to `count` due jobs, unless an exchange is under way."""
         if self.under_way or self._abandoned or not (count or self._transitions):
             return
         transitions, self._transitions = self._transitions, []

@@ -9,6 +9,7 @@ import os
 import selectors
 import signal
 import socket
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from autocron.node.configuration import Configuration
 from autocron.node.connection import AppConnection
 from autocron.node.crew import Crew
 from autocron.node.ending import Ending, Step
-from autocron.node.exchange import Exchanger
+from autocron.node.exchange import MAX_CLAIMS, Exchanger
 from autocron.node.firing import Scheduler
 from autocron.node.output import OutputLog
 from autocron.node.recovery import Recovery
@@ -36,6 +37,10 @@ from autocron.node.summary import summary
 from autocron.store.base import Store
 
 TICK = 1.0  # seconds; the longest sleep, so that a step of the clock is seen
+REST = 0.001  # seconds between two looks while all workers have plenty to do
+REST_BESIDE_CALLS = 0.003  # the same while applications store calls
+CALLED_LATELY = 0.1  # seconds
+CLAIMS_BESIDE_CALLS = 160
 WORKER_POLL = 0.05  # seconds; only where the system does not tell that a process has ended
 
 
@@ -50,6 +55,7 @@ class Node:
         self._started_at = clock.now()
         self._next_tick = clock.monotonic() + TICK
         self._ending = Ending()
+        self._called_at = -CALLED_LATELY  # when an application has last stored a call
         self._stop_requests = 0  # by signals
         self._asked: list[str] = []  # somebody waits for these jobs, which may have come to their end
         self._told: object = None  # what was on when that was told last
@@ -94,6 +100,8 @@ class Node:
     def run(self) -> None:
         """Work until nobody needs this node any more."""
         while not self._is_over():
+            if self._crew.flooded:
+                self._rest()
             for key, _ in self._selector.select(self._sleep()):
                 # An event before this one may have closed the descriptor; its number may belong to another by now.
                 if current := self._selector.get_map().get(key.fileobj):
@@ -103,6 +111,13 @@ class Node:
         self._maintenance.close()
         self._store_thread.close()
         self._log_file.close()
+
+    def _rest(self) -> None:
+        """Let answers gather: fewer and larger batches cost less, and applications find the database free."""
+        time.sleep(REST_BESIDE_CALLS if self._is_called() else REST)
+
+    def _is_called(self) -> bool:
+        return self._clock.monotonic() < self._called_at + CALLED_LATELY
 
     def close_connections(self) -> None:
         """Tell the applications that all is over, by ending their streams; the very last thing."""
@@ -174,7 +189,9 @@ class Node:
 
     def _room(self) -> int:
         """Say how many jobs to claim."""
-        return self._crew.room() if self._ending.running and self._exchanger.may_claim else 0
+        if not (self._ending.running and self._exchanger.may_claim):
+            return 0
+        return min(self._crew.room(), CLAIMS_BESIDE_CALLS if self._is_called() else MAX_CLAIMS)
 
     def _use_store(self) -> None:
         if self._recovery.done:
@@ -188,6 +205,7 @@ class Node:
     def _handle(self, app: AppConnection, message: wire.FromApp) -> None:
         match message:
             case wire.Wake():
+                self._called_at = self._clock.monotonic()
                 self.woken()
             case wire.Look():
                 self._config.load()

@@ -12,13 +12,18 @@ from time import monotonic, sleep
 from autocron.errors import StoreBusy, StoreError
 from autocron.store.files import identity, open_private
 
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.0002, 0.002
+GATE_BYTE, NEXT_BYTE = 0, 1
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.0002, 0.001  # seconds between attempts
+NEXT_PAUSE = 0.0001  # of the one that is next
+PATIENCE = 0.003  # seconds; for so long the last one lets others go first, who may be stopped
 
 
 class Gate:
     """A lock on the file beside a database, and before it one among the threads of this process.
 
-    It is polled: a blocking lock has no time limit, so that one stopped process would hang all others.
+    It is polled: a blocking lock has no time limit, so that one stopped process would hang all others. Applications
+    take it as it comes: whoever leaves may be back before the others look again, and that is faster than turns. But a
+    node, which has something to store all the time, does not pass while an application waits and has the second byte.
     """
 
     def __init__(self, database: str) -> None:
@@ -28,8 +33,16 @@ class Gate:
         # By process: in a child that was forked without hooks the parent's lock may be held for ever.
         self._mutexes: dict[int, Lock] = {}
 
-    def acquire(self, limit: float) -> None:
-        """Pass the gate; StoreBusy when that takes longer than `limit` seconds."""
+    def acquire(self, limit: float, *, last: bool = False) -> None:
+        """Pass the gate.
+
+        Args:
+            limit: seconds.
+            last: let those go first who wait and are not last.
+
+        Raises:
+            StoreBusy: it takes longer than `limit`.
+        """
         mutex = self._mutex()
         if not mutex.acquire(blocking=False):
             began = monotonic()
@@ -37,8 +50,10 @@ class Gate:
                 raise self._busy(limit, "another thread of this process")
             limit -= monotonic() - began
         try:
-            if not self._try_file():
-                self._wait_for_file(limit)
+            if last:
+                self._pass_last(limit)
+            elif not self._lock(GATE_BYTE):
+                self._wait(limit)
         except BaseException:
             mutex.release()
             raise
@@ -46,7 +61,7 @@ class Gate:
     def release(self) -> None:
         """Let the next one pass."""
         try:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
+            self._unlock(GATE_BYTE)
         finally:
             self._mutex().release()
 
@@ -61,12 +76,36 @@ class Gate:
         pid = os.getpid()
         return self._mutexes.get(pid) or self._mutexes.setdefault(pid, Lock())
 
-    def _try_file(self) -> bool:
+    def _wait(self, limit: float) -> None:
+        deadline, is_next = monotonic() + limit, False
+        try:
+            while monotonic() < deadline:
+                is_next = is_next or self._lock(NEXT_BYTE)
+                sleep(NEXT_PAUSE if is_next else uniform(SHORTEST_PAUSE, LONGEST_PAUSE))
+                if self._lock(GATE_BYTE):
+                    return
+        finally:
+            if is_next:
+                self._unlock(NEXT_BYTE)
+        raise self._busy(limit, "another process")
+
+    def _pass_last(self, limit: float) -> None:
+        began = monotonic()
+        while not self._lock(GATE_BYTE, 2):
+            waited = monotonic() - began
+            if waited > PATIENCE and self._lock(GATE_BYTE):
+                return
+            if waited > limit:
+                raise self._busy(limit, "another process")
+            sleep(NEXT_PAUSE)
+        self._unlock(NEXT_BYTE)
+
+    def _lock(self, first: int, count: int = 1) -> bool:
         if self._descriptor < 0:
             # Never closed: closing any descriptor of a file drops all locks that the process has on it.
             self._descriptor = open_private(self._path, self._owned_like())
         try:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, count, first)
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 return False
@@ -75,13 +114,8 @@ class Gate:
             raise StoreError(f"{self._path} cannot be locked: {error.strerror}. Is it on a local disk?") from error
         return True
 
-    def _wait_for_file(self, limit: float) -> None:
-        deadline = monotonic() + limit
-        while monotonic() < deadline:
-            sleep(uniform(SHORTEST_PAUSE, LONGEST_PAUSE))
-            if self._try_file():
-                return
-        raise self._busy(limit, "another process")
+    def _unlock(self, byte: int) -> None:
+        fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, byte)
 
     def _owned_like(self) -> str:
         exists = os.path.exists(self._database)  # noqa: PTH110 - see files.identity

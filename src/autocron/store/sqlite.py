@@ -28,13 +28,14 @@ if TYPE_CHECKING:
     from autocron.model import Durability
 
 
+CHECK_EVERY = 0.001  # seconds; who calls more often need not pay each time for a look at the files
 SMALL_LOG = 4 << 20  # bytes of the write-ahead log that are not worth a checkpoint
 _data_sync = getattr(os, "fdatasync", os.fsync)
 
 
-def open_store(path: Path, *, durability: Durability = "normal", autocheckpoint: int = 16000) -> Store:
+def open_store(path: Path, *, durability: Durability = "normal", background: bool = False) -> Store:
     """Give the store in a database file; it is created when it is first used."""
-    return Store(SqliteDriver(path, durability=durability, autocheckpoint=autocheckpoint))
+    return Store(SqliteDriver(path, durability=durability, background=background))
 
 
 class SqliteDriver:
@@ -43,16 +44,17 @@ class SqliteDriver:
     Args:
         path: the file; created at the first use.
         durability: "normal" may lose the last moments at a power cut, "full" waits for the disk at each commit.
-        autocheckpoint: pages after which a writer shortens the log itself; 0 for the node, which calls checkpoint().
+        background: for a node, which lets applications go first, and calls checkpoint() itself.
     """
 
-    def __init__(self, path: Path, *, durability: Durability = "normal", autocheckpoint: int = 16000) -> None:
+    def __init__(self, path: Path, *, durability: Durability = "normal", background: bool = False) -> None:
         self._path = str(path.resolve())
         self._log = f"{self._path}-wal"
         self._statements = load_statements("sqlite")
         self._gate = gate_of(self._path)
-        opener = Opener(self._path, self._gate, durability, autocheckpoint)
-        self._connections = Connections(self._path, self._gate, opener)
+        self._background = background
+        opener = Opener(self._path, self._gate, durability, background)
+        self._connections = Connections(self._path, self._gate, opener, background)
 
     def read(self, name: str, parameters: Parameters = ()) -> list[Row]:
         """Run a statement that changes nothing."""
@@ -125,7 +127,7 @@ class SqliteDriver:
         try:
             left = _checkpoint(connection)
             if left:
-                self._gate.acquire(CALL_LIMIT)
+                self._gate.acquire(CALL_LIMIT, last=self._background)
                 try:
                     left = _checkpoint(connection)
                 finally:
@@ -148,25 +150,29 @@ class Connections:
         path: the database file.
         gate: passed by those who write.
         opener: opens the connection at its first use.
+        background: as for the driver.
     """
 
-    def __init__(self, path: str, gate: Gate, opener: Opener) -> None:
+    def __init__(self, path: str, gate: Gate, opener: Opener, background: bool) -> None:
         self.path = path
         self.sessions = Sessions(path)
         self._gate = gate
         self._opener = opener
+        self._background = background
         self._known: Identity | None = None  # the file that was opened first; no other one is written to
 
     def enter(self, limit: float) -> tuple[Session, apsw.Connection]:
         """Take the connection, within `limit` seconds; whoever does it releases the session's mutex."""
-        deadline = monotonic() + limit
+        now = monotonic()
         session = self.sessions.current()
         if not session.mutex.acquire(timeout=max(limit, 0)):
             raise StoreBusy(f"Another thread of this process has used {self.path} for {limit:.1f} s. Try again.")
         try:
-            session.deadline = deadline
+            session.deadline = now + limit
             connection = session.connection or self._open(session)
-            check_unchanged(session.opened)
+            if now >= session.checked_at + CHECK_EVERY:
+                check_unchanged(session.opened)
+                session.checked_at = now
         except BaseException:
             session.mutex.release()
             raise
@@ -177,7 +183,7 @@ class Connections:
         deadline = monotonic() + limit
         session, connection = self.enter(limit)
         try:
-            self._gate.acquire(deadline - monotonic())
+            self._gate.acquire(deadline - monotonic(), last=self._background)
         except BaseException:
             session.mutex.release()
             raise

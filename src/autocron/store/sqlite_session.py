@@ -32,6 +32,7 @@ class Session:
     mutex: Lock = field(default_factory=Lock)
     connection: apsw.Connection | None = None
     opened: dict[str, Identity] = field(default_factory=dict[str, Identity])
+    checked_at: float = 0.0
     inherited: dict[str, Identity] = field(default_factory=dict[str, Identity])  # SQLite still has these in mind
     data_version: int | None = None
     deadline: float = 0.0  # of the call that is under way
