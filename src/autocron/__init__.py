@@ -2,6 +2,7 @@
 
 from autocron.app import get_result, lifespan, start, stop
 from autocron.codec import register_type
+from autocron.control import Cancel, RetryLater, Snooze
 from autocron.errors import (
     AutocronError,
     ConfigError,
@@ -12,6 +13,7 @@ from autocron.errors import (
     TaskFailed,
 )
 from autocron.model import Attempt, State
+from autocron.options import Retry
 from autocron.result import TaskResult
 from autocron.task import AsyncTask, Task, cron, delay
 from autocron.version import VERSION
@@ -22,9 +24,13 @@ __all__ = [
     "AsyncTask",
     "Attempt",
     "AutocronError",
+    "Cancel",
     "ConfigError",
     "ResultNotFound",
     "ResultTimeout",
+    "Retry",
+    "RetryLater",
+    "Snooze",
     "State",
     "StoreError",
     "Task",

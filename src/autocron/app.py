@@ -184,7 +184,7 @@ class App:
         """Store a call, or run it here when no work is done in the background."""
         self._check_process()
         now = self._clock.now()
-        job = NewJob(new_uuid(), task.name, codec.encode_call(args, kwargs), task.when.due(now), now)
+        job = task.plan.job(new_uuid(), task.name, codec.encode_call(args, kwargs), now)
         active = self._active
         if active is not None:
             active.check_size(job)

@@ -2,9 +2,39 @@
 
 import traceback
 
-from autocron.model import Failed
+import msgspec
+
+from autocron.control import Cancel, RetryLater, Snooze
+from autocron.model import Backoff, Cancelled, Failed, Outcome, Snoozed
+from autocron.names import full_name
+from autocron.retry import policy_of
 
 MAX_TEXT = 64 << 10  # characters of an error or a traceback that are kept
+
+
+def outcome_of(error: BaseException, caller: str, policy: str | None) -> Outcome:
+    """Say what it means for the job that its function has raised this.
+
+    Args:
+        error: what was raised.
+        caller: the name of the module that called the task.
+        policy: the job's, as it is stored.
+    """
+    if isinstance(error, Snooze):
+        return Snoozed(error.delay)
+    if isinstance(error, Cancel):
+        return Cancelled(_storable(str(error)))
+    failure = failed(error, caller)
+    if isinstance(error, RetryLater):
+        return msgspec.structs.replace(failure, may_retry=True, delay=error.delay)
+    if policy is not None and _may_retry(error, policy_of(policy).retry):
+        return msgspec.structs.replace(failure, may_retry=True)
+    return failure
+
+
+def _may_retry(error: BaseException, retry: Backoff) -> bool:
+    names = {full_name(kind) for kind in type(error).__mro__}
+    return not names.isdisjoint(retry.on) and names.isdisjoint(retry.never)
 
 
 def failed(error: BaseException, caller: str) -> Failed:

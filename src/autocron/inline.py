@@ -6,47 +6,83 @@ from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any
 
+import msgspec
+
 from autocron import codec
 from autocron.clock import Clock
-from autocron.failure import failed
-from autocron.model import NewJob, State, StoredJob
+from autocron.failure import outcome_of
+from autocron.model import (
+    Claim,
+    Expired,
+    Failed,
+    Finished,
+    NewJob,
+    Outcome,
+    PastAttempt,
+    Run,
+    Settings,
+    Snoozed,
+    StoredJob,
+    Succeeded,
+)
+from autocron.retry import decide
+
+SETTINGS = Settings()  # how long results are kept does not matter: these end with the process
+MAX_SNOOZES = 100  # nothing waits here, so what a task waits for may never come
 
 
 def run(job: NewJob, function: Callable[..., Any], clock: Clock) -> StoredJob:
-    """Run the call as a worker would; whatever the function raises ends up in the result."""
-    started_at = clock.now()
-    state, result, error_message, trace = _outcome(job, function)
+    """Run the call as a worker would, retries at once; whatever the function raises ends up in the result."""
+    claim = Claim(job.uuid, 1, job.task, job.arguments, 0, 0, clock.now(), 0, job.begin_by, job.policy)
+    past: list[PastAttempt] = []
+    snoozes = 0
+    while True:
+        started_at = clock.now()
+        outcome = _outcome(claim, function, started_at)
+        snoozes += isinstance(outcome, Snoozed)
+        if snoozes > MAX_SNOOZES:
+            outcome = Failed(f"snoozed more than {MAX_SNOOZES} times; without a worker, it runs again at once", "")
+        next_one = decide(Run(claim, outcome, started_at, clock.now()), SETTINGS)
+        if isinstance(next_one, Finished):
+            return _stored(job, claim, next_one, past)
+        if next_one.past:
+            past.append(msgspec.json.decode(next_one.past, type=PastAttempt))
+        claim = msgspec.structs.replace(claim, attempt=claim.attempt + 1, retries=next_one.retries, begin_by=None)
+
+
+def _stored(job: NewJob, claim: Claim, end: Finished, past: list[PastAttempt]) -> StoredJob:
     return StoredJob(
         job.uuid,
         job.task,
-        state,
+        end.state,
         None,
-        1,
+        claim.attempt,
         job.created_at,
         job.run_at,
-        started_at,
-        clock.now(),
-        result,
-        error_message,
-        trace,
-        [],
+        end.started_at,
+        end.finished_at,
+        end.result,
+        end.error_message,
+        end.traceback,
+        past,
     )
 
 
-def _outcome(job: NewJob, function: Callable[..., Any]) -> tuple[State, str | None, str, str]:
+def _outcome(claim: Claim, function: Callable[..., Any], now: float) -> Outcome:
+    if claim.begin_by is not None and now >= claim.begin_by:
+        return Expired()
     try:
         # What was stored, so that a value that changes on the way does so here too.
-        args, kwargs = codec.decode_call(job.arguments)
+        args, kwargs = codec.decode_call(claim.arguments)
         value = _call(function, args, kwargs)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        failure = failed(error, __name__)
-        return State.FAILED, None, failure.error_message, failure.traceback
+        return outcome_of(error, __name__, claim.policy)
     try:
-        return State.SUCCEEDED, codec.encode(value, "the result"), "", ""
+        return Succeeded(codec.encode(value, "the result"))
     except TypeError as error:
-        return State.SUCCEEDED, None, f"the result was not kept: {error}", ""
+        return Succeeded(None, f"the result was not kept: {error}")
 
 
 def _call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -10,6 +10,7 @@ import msgspec
 Missed = Literal["once", "all", "skip"]
 Overlap = Literal["skip", "allow"]
 Durability = Literal["normal", "full"]
+OnCrash = Literal["retry", "fail"]
 Duration = Annotated[float, msgspec.Meta(ge=0)]
 
 
@@ -35,6 +36,28 @@ class NewJob(msgspec.Struct, frozen=True):
     arguments: str
     run_at: float
     created_at: float
+    begin_by: float | None = None  # not begun by then: cancelled
+    policy: str | None = None  # a Policy as JSON; None: all its defaults
+
+
+class Backoff(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How often and when a job that raised runs again. Exception classes are given by their full names."""
+
+    times: int = 0
+    delay: float = 1.0
+    factor: float = 2.0
+    max_delay: float = 3600.0
+    jitter: bool = True
+    on: tuple[str, ...] = ("builtins.Exception",)
+    never: tuple[str, ...] = ()
+
+
+class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the node and the worker must know of a task's options to run its job."""
+
+    retry: Backoff = Backoff()
+    on_crash: OnCrash = "retry"
+    result_ttl: float | None = None  # None: the setting
 
 
 class Claim(msgspec.Struct, frozen=True, array_like=True):
@@ -47,6 +70,9 @@ class Claim(msgspec.Struct, frozen=True, array_like=True):
     crashes: int
     losses: int
     claimed_at: float
+    retries: int = 0  # used so far
+    begin_by: float | None = None  # None also when it was begun before
+    policy: str | None = None
 
 
 # Outcomes: what running a job gave. They travel from the worker to the node, or are found out by the node itself.
@@ -64,6 +90,24 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
 
     error_message: str
     traceback: str
+    may_retry: bool = False  # if retries are left
+    delay: float | None = None  # seconds until then, if the task said so itself
+
+
+class Snoozed(msgspec.Struct, frozen=True, tag=True):
+    """The function asks to be run again after so many seconds."""
+
+    delay: float
+
+
+class Cancelled(msgspec.Struct, frozen=True, tag=True):
+    """The function has called its job off."""
+
+    reason: str
+
+
+class Expired(msgspec.Struct, frozen=True, tag=True):
+    """The job was to begin at a time that has passed; it was not begun."""
 
 
 class Unrunnable(msgspec.Struct, frozen=True, tag=True):
@@ -90,7 +134,7 @@ class NotBegun(msgspec.Struct, frozen=True, tag=True):
     """The claim is given back: no worker began the job."""
 
 
-Outcome = Succeeded | Failed | Unrunnable | Interrupted | Crashed | NodeLost | NotBegun
+Outcome = Succeeded | Failed | Snoozed | Cancelled | Expired | Unrunnable | Interrupted | Crashed | NodeLost | NotBegun
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -114,7 +158,7 @@ class Finished(msgspec.Struct, frozen=True, array_like=True):
     result: str | None
     error_message: str
     traceback: str
-    started_at: float
+    started_at: float | None  # None: it was not begun
     finished_at: float
     expires_at: float
 
@@ -129,6 +173,8 @@ class Requeued(msgspec.Struct, frozen=True, array_like=True):
     crashes: int
     losses: int
     past: str | None
+    retries: int  # used so far
+    begun: bool  # it can't expire any more
 
 
 Transition = Finished | Requeued
@@ -146,13 +192,13 @@ class PastAttempt(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Attempt:
-    """One begun attempt at a job.
+    """One begun attempt at a job. Those that ended with a Snooze are not among them.
 
     Attributes:
         number: 1 for the first.
         started_at: when the function was entered (aware, UTC).
         finished_at: None while it runs.
-        outcome: "running", "succeeded", "failed", "crashed", "interrupted" or "node lost".
+        outcome: "running", "succeeded", "failed", "cancelled", "crashed", "interrupted" or "node lost".
         error_message: empty when there was no error.
         traceback: text, empty when there was none.
     """
@@ -193,6 +239,8 @@ class Declaration(msgspec.Struct, frozen=True):
     tz: str
     missed: Missed = "once"
     overlap: Overlap = "skip"
+    expires: float | None = None  # seconds after which its jobs need not begin any more
+    policy: str | None = None  # of its jobs
 
 
 class StoredSchedule(msgspec.Struct, frozen=True):

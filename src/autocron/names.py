@@ -7,8 +7,10 @@ Whatever is stored (task names, class names of values) therefore uses the real n
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 # A process that multiprocessing has spawned executes its parent's main module again, under the second of these names.
 MAIN_NAMES = ("__main__", "__mp_main__")
@@ -36,6 +38,11 @@ def main_name() -> str | None:
 def real_module_name(name: str) -> str:
     """Give the name under which a worker knows this module."""
     return (main_name() or name) if name in MAIN_NAMES else name
+
+
+def full_name(thing: type | Callable[..., Any]) -> str:
+    """Give the name under which a worker knows this function or class."""
+    return f"{real_module_name(thing.__module__)}.{thing.__qualname__}"
 
 
 def find_module(name: str) -> ModuleType | None:

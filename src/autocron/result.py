@@ -1,24 +1,22 @@
 """TaskResult: what a caller holds of a job."""
 
 import contextlib
-import math
 import reprlib
 import threading
 import time
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 from autocron import codec
-from autocron.clock import from_timestamp
-from autocron.errors import AutocronError, ConfigError, ResultNotFound, ResultTimeout, TaskCancelled, TaskFailed
+from autocron.clock import Seconds, from_timestamp, to_seconds
+from autocron.errors import AutocronError, ResultNotFound, ResultTimeout, TaskCancelled, TaskFailed
 from autocron.model import FINAL_STATES, Attempt, State, StoredJob
 
 R = TypeVar("R")
 T = TypeVar("T")
-Seconds = float | timedelta
 
 current_job: ContextVar[str | None] = ContextVar("current_job", default=None)
 """The uuid of the job that a worker is running here."""
@@ -42,20 +40,6 @@ class Source(Protocol):
     def in_thread(self, function: Callable[[], T]) -> Awaitable[T]:
         """Run what may block in a thread, for the running event loop."""
         ...
-
-
-def to_seconds(duration: Seconds, name: str) -> float:
-    """Give a duration in seconds.
-
-    Raises:
-        ConfigError: it is not a duration, or negative.
-    """
-    seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ConfigError(f"{name}: {seconds!r} is neither a number of seconds nor a timedelta")
-    if not 0 <= seconds < math.inf:
-        raise ConfigError(f"{name}: {seconds!r} is not a finite number of seconds from 0 on")
-    return float(seconds)
 
 
 class TaskResult(Generic[R]):

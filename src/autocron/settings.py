@@ -3,8 +3,8 @@
 import os
 from typing import Any, TypedDict
 
+from autocron.clock import Seconds, to_seconds
 from autocron.errors import ConfigError
-from autocron.result import Seconds, to_seconds
 
 
 class Settings(TypedDict, total=False):

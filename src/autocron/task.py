@@ -8,13 +8,14 @@ from datetime import tzinfo
 from types import FunctionType
 from typing import Any, Generic, Literal, ParamSpec, Protocol, Self, TypeVar, Unpack, cast, overload
 
+from autocron.clock import Seconds
 from autocron.crontab import Numbers, parse
 from autocron.errors import ConfigError
 from autocron.model import Declaration, Missed, Overlap
-from autocron.names import MAIN_NAMES, main_name, real_module_name
-from autocron.result import Seconds, TaskResult, current_job
+from autocron.names import MAIN_NAMES, full_name, main_name, real_module_name
+from autocron.options import CallOptions, Options, Plan
+from autocron.result import TaskResult, current_job
 from autocron.timetable import Timetable
-from autocron.when import CallOptions, When
 
 __all__ = ["AsyncTask", "Registry", "Task", "cron", "current_job", "delay", "registry"]
 
@@ -38,11 +39,11 @@ class Caller(Protocol):
 class _Task(Generic[P, R]):
     """A function whose calls run in the background."""
 
-    def __init__(self, function: Callable[..., Any], name: str, when: When, registry: "Registry") -> None:
+    def __init__(self, function: Callable[..., Any], name: str, plan: Plan, registry: "Registry") -> None:
         functools.update_wrapper(self, function)
         self.name = name
         self.function = function
-        self.when = when
+        self.plan = plan
         self._registry = registry
         self._signature = inspect.signature(function)
 
@@ -63,9 +64,14 @@ class _Task(Generic[P, R]):
         return await self._registry.caller.aenqueue(self, args, kwargs)
 
     def options(self, **options: Unpack[CallOptions]) -> Self:
-        """Give the same task with another time; it replaces all times given before."""
-        when = When.of(**options) if options else self.when
-        return type(self)(self.function, self.name, when, self._registry)
+        """Give the same task with other options.
+
+        Each replaces the one of the same name that was given before; any time replaces all times given before.
+
+        Raises:
+            ConfigError: an option makes no sense.
+        """
+        return type(self)(self.function, self.name, self.plan.with_options(options), self._registry)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
@@ -116,18 +122,18 @@ class Registry:
         """Give the real names of the modules in which something is declared."""
         return list(self._modules)
 
-    def add_task(self, function: Callable[..., Any], name: str | None, when: When) -> AnyTask:
+    def add_task(self, function: Callable[..., Any], name: str | None, plan: Plan) -> AnyTask:
         """Make a task of a function.
 
         Raises:
             ConfigError: this function can't be a task, or the name is taken.
         """
         _refuse_unreachable(function, "delay")
-        name = name or _full_name(function)
+        name = name or full_name(function)
         self._add_function(name, function)
         is_async = inspect.iscoroutinefunction(function)
         kind: Callable[..., AnyTask] = AsyncTask[..., Any] if is_async else Task[..., Any]
-        task = kind(function, name, when, self)
+        task = kind(function, name, plan, self)
         self.tasks[name] = task
         self._declared_in(function)
         return task
@@ -141,6 +147,7 @@ class Registry:
         task: str | None,
         missed: Missed,
         overlap: Overlap,
+        plan: Plan,
     ) -> None:
         """Let a function run by a timetable.
 
@@ -149,30 +156,32 @@ class Registry:
         """
         _refuse_unreachable(function, "cron")
         _refuse_needed_arguments(function)
-        full_name = _full_name(function)
+        expires = plan.schedule_expires()
         self._forget_reloaded(function)
-        schedule = name or full_name
+        schedule = name or full_name(function)
         if schedule in self._scheduled:
             if self._scheduled[schedule] is not function:
                 raise ConfigError(_taken(schedule, self._scheduled[schedule], function))
             schedule += f" {timetable.text}"
-        task = task or name or full_name
+        task = task or name or full_name(function)
         self._add_function(task, function)
         module = real_module_name(function.__module__)
-        self.schedules[schedule] = Declaration(schedule, task, module, timetable.text, timetable.tz, missed, overlap)
+        self.schedules[schedule] = Declaration(
+            schedule, task, module, timetable.text, timetable.tz, missed, overlap, expires, plan.policy
+        )
         self._scheduled[schedule] = function
         self._declared_in(function)
 
     def _add_function(self, name: str, function: Callable[..., Any]) -> None:
         known = self.functions.get(name)
-        if known is not None and _full_name(known) != _full_name(function):
+        if known is not None and full_name(known) != full_name(function):
             raise ConfigError(_taken(name, known, function))
         self.functions[name] = function
 
     def _forget_reloaded(self, function: Callable[..., Any]) -> None:
         """Drop the schedules of an earlier import of the same module."""
-        full_name = _full_name(function)
-        old = [name for name, one in self._scheduled.items() if one is not function and _full_name(one) == full_name]
+        own = full_name(function)
+        old = [name for name, one in self._scheduled.items() if one is not function and full_name(one) == own]
         for name in old:
             del self._scheduled[name], self.schedules[name]
 
@@ -200,12 +209,8 @@ def calling_module() -> str | None:
     return name
 
 
-def _full_name(function: Callable[..., Any]) -> str:
-    return f"{real_module_name(function.__module__)}.{function.__qualname__}"
-
-
 def _taken(name: str, first: Callable[..., Any], second: Callable[..., Any]) -> str:
-    return f"the name {name!r} is taken: {_full_name(first)} has it, {_full_name(second)} needs another one (name=)"
+    return f"the name {name!r} is taken: {full_name(first)} has it, {full_name(second)} needs another one (name=)"
 
 
 def _refuse_unreachable(function: Callable[..., Any], decorator: str) -> None:
@@ -270,16 +275,16 @@ def delay(func: Any = None, /, *, name: str | None = None, **options: Unpack[Cal
     Args:
         func: a function of a module, or a static method; may be async.
         name: what the task is called; the default is ``module.qualname``. A name survives renaming the function.
-        options: the delay (weeks, days, hours, minutes, seconds), or the moment (schedule) at which calls run.
+        options: see CallOptions; ``task.options(...)`` gives the same task with others.
 
     Raises:
         ConfigError: a worker could not find this function (lambdas, local functions, methods), the name is taken, or
             the options make no sense.
     """
-    when = When.of(**options)
+    plan = Plan().with_options(options)
     if func is not None:
-        return registry.add_task(_plain(func), name, when)
-    return lambda func: registry.add_task(_plain(func), name, when)  # pyright: ignore[reportUnknownLambdaType, reportUnknownVariableType]
+        return registry.add_task(_plain(func), name, plan)
+    return lambda func: registry.add_task(_plain(func), name, plan)  # pyright: ignore[reportUnknownLambdaType, reportUnknownVariableType]
 
 
 @overload
@@ -298,6 +303,7 @@ def cron(
     name: str | None = None,
     missed: Literal["once", "all", "skip"] = "once",
     overlap: Literal["skip", "allow"] = "skip",
+    **options: Unpack[Options],
 ) -> Callable[[F], F]: ...
 def cron(  # noqa: PLR0917 - the fields of a crontab line, in their order
     crontab: Any = None,
@@ -312,6 +318,7 @@ def cron(  # noqa: PLR0917 - the fields of a crontab line, in their order
     name: str | None = None,
     missed: Missed = "once",
     overlap: Overlap = "skip",
+    **options: Unpack[Options],
 ) -> Any:
     """Let a function run at certain times: ``@cron("30 2 * * *")``, ``@cron(hours=2, minutes=30)``, ``@cron(every=5)``.
 
@@ -330,10 +337,11 @@ def cron(  # noqa: PLR0917 - the fields of a crontab line, in their order
             function that and the expression.
         missed: what to do about runs that were due while nothing ran: one run, all of them, or none.
         overlap: whether a run may start while the one before it still runs.
+        options: of the jobs; see Options.
 
     Raises:
         ConfigError: the time can't be understood, the name is taken, the function needs arguments, or a worker could
-            not find it.
+            not find it, or the options make no sense.
     """
     if crontab is not None and not isinstance(crontab, str):
         return cron()(crontab)
@@ -349,11 +357,15 @@ def cron(  # noqa: PLR0917 - the fields of a crontab line, in their order
         every=every,
         tz=tz,
     )
+    allowed = Options.__annotations__
+    own = Plan().with_options(options, allowed)
 
     def decorate(func: F) -> F:
         plain = _plain(func)
-        task, function = (plain.name, plain.function) if isinstance(plain, _Task) else (None, plain)
-        registry.add_schedule(function, timetable, name=name, task=task, missed=missed, overlap=overlap)
+        task, function, plan = None, plain, own
+        if isinstance(plain, _Task):
+            task, function, plan = plain.name, plain.function, plain.plan.with_options(options, allowed)
+        registry.add_schedule(function, timetable, name=name, task=task, missed=missed, overlap=overlap, plan=plan)
         return func
 
     return decorate

@@ -2,21 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Self, TypedDict
+from typing import Self
 
 from autocron.clock import to_timestamp
 from autocron.errors import ConfigError
-
-
-class CallOptions(TypedDict, total=False):
-    """When a call is to run: a delay from the call on, or a moment."""
-
-    weeks: float
-    days: float
-    hours: float
-    minutes: float
-    seconds: float
-    schedule: datetime  # naive: local time; in the past: now
 
 
 @dataclass(frozen=True)

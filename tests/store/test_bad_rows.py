@@ -43,7 +43,7 @@ def finish(claim: Claim, result: str = "1") -> Finished:
 
 
 def requeue(claim: Claim, past: str | None = None) -> Requeued:
-    return Requeued(claim.uuid, claim.attempt, 30.0, None, 0, 0, past)
+    return Requeued(claim.uuid, claim.attempt, 30.0, None, 0, 0, past, 0, True)
 
 
 def foreign(path: Path, statement: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -47,7 +47,9 @@ def finish(claim: Claim, state: State = State.SUCCEEDED, expires_at: float = 100
 
 
 def requeue(claim: Claim, run_at: float | None = None, held: str | None = None, past: str | None = None) -> Requeued:
-    return Requeued(claim.uuid, claim.attempt, run_at, held, claim.crashes + 1, claim.losses, past)
+    return Requeued(
+        claim.uuid, claim.attempt, run_at, held, claim.crashes + 1, claim.losses, past, claim.retries, past is not None
+    )
 
 
 def claim_one(store: Store, uuid: str = "a") -> Claim:
@@ -215,6 +217,101 @@ def test_expired_jobs_are_gone_even_before_they_are_deleted(store: Store) -> Non
     assert store.prune(31.0, 1) == 1
     assert store.prune(31.0, 5) == 1
     assert store.counts(0.0).by_state == {State.SUCCEEDED: 1}
+
+
+# Options
+
+
+def with_options(uuid: str, **options: Any) -> NewJob:
+    return msgspec.structs.replace(job(uuid), **options)
+
+
+def cancelled(store: Store, uuid: str) -> tuple[State, str, float | None, float | None]:
+    kept = store.get(uuid, 0.0)
+    assert kept
+    return kept.state, kept.error_message, kept.started_at, kept.finished_at
+
+
+def test_what_a_job_needs_to_be_run_comes_with_its_claim(store: Store) -> None:
+    store.insert(with_options("a", begin_by=90.0, policy='{"on_crash":"fail"}'))
+    (claim,) = store.exchange([], 1, 20.0).claims
+    assert claim == Claim("a", 1, "app.work", '{"a":1}', 0, 0, 20.0, 0, 90.0, '{"on_crash":"fail"}')
+    assert store.recover() == ([claim], [])
+
+
+def test_used_retries_are_counted(store: Store) -> None:
+    claim = claim_one(store)
+    store.exchange([msgspec.structs.replace(requeue(claim, run_at=30.0), retries=2)], 0, 20.0)
+    assert store.exchange([], 1, 29.0).claims == []
+    (again,) = store.exchange([], 1, 30.0).claims
+    assert (again.attempt, again.retries) == (2, 2)
+
+
+def test_a_job_that_has_expired_is_not_claimed(store: Store) -> None:
+    for uuid, begin_by in [("past", 20.0), ("future", 20.5), ("past 2", 1.0)]:
+        store.insert(with_options(uuid, begin_by=begin_by))
+    exchange = store.exchange([], 3, 20.0)
+    assert [claim.uuid for claim in exchange.claims] == ["future"]
+    assert exchange.may_expire
+    assert exchange.next_due == 20.0  # there may be more
+    assert not store.exchange([], 0, 20.0).may_expire
+
+
+def test_expired_jobs_are_cancelled_with_the_reason(store: Store) -> None:
+    for uuid, begin_by in [("c", 21.0), ("a", 19.0), ("b", 20.0)]:
+        store.insert(with_options(uuid, begin_by=begin_by))
+    store.insert(job("plain"))
+    assert store.expire(1, 20.0, 100.0) == (["a"], 20.0)
+    assert store.expire(5, 20.0, 100.0) == (["b"], 21.0)
+    assert store.expire(5, 20.0, 100.0) == ([], 21.0)
+    assert store.expire(5, 21.0, 100.0) == (["c"], None)
+    assert store.expire(5, 99.0, 100.0) == ([], None)
+    assert cancelled(store, "a") == (State.CANCELLED, "expired", None, 20.0)
+    assert store.final_among("abc") == set("abc")
+    assert store.get("a", 119.9)
+    assert store.get("a", 120.0) is None
+    assert [claim.uuid for claim in store.exchange([], 9, 30.0).claims] == ["plain"]
+
+
+def test_a_cancelled_job_is_kept_for_its_own_time(store: Store) -> None:
+    for uuid, policy in [("own", '{"result_ttl":3.5}'), ("other", '{"on_crash":"fail"}'), ("damaged", "{")]:
+        store.insert(with_options(uuid, begin_by=10.0, policy=policy))
+    store.expire(9, 20.0, 100.0)
+    assert [bool(store.get(uuid, 23.5)) for uuid in ("own", "other", "damaged")] == [False, True, True]
+
+
+def test_what_runs_or_was_begun_cannot_expire(store: Store) -> None:
+    for uuid in ("begun", "given back"):
+        store.insert(with_options(uuid, begin_by=30.0))
+    claims = store.exchange([], 2, 20.0).claims
+    assert store.expire(9, 40.0, 100.0) == ([], None)
+    ends = [msgspec.structs.replace(requeue(claim), begun=claim.uuid == "begun") for claim in claims]
+    assert store.exchange(ends, 0, 40.0).may_expire
+    assert store.expire(9, 40.0, 100.0) == (["given back"], None)
+    (again,) = store.exchange([], 2, 40.0).claims
+    assert (again.uuid, again.begin_by) == ("begun", None)
+
+
+def test_a_parked_job_expires_too(store: Store) -> None:
+    store.insert(with_options("a", begin_by=30.0))
+    (claim,) = store.exchange([], 1, 20.0).claims
+    store.exchange([requeue(claim, held="unknown task")], 0, 20.0)
+    assert store.expire(9, 30.0, 100.0) == (["a"], None)
+    store.declare([], [], [], ["app.work"], 30.0)
+    assert cancelled(store, "a")[0] is State.CANCELLED
+    assert store.exchange([], 9, 40.0).claims == []
+
+
+def test_a_schedule_gives_its_options_to_its_jobs(store: Store) -> None:
+    declared = msgspec.structs.replace(NIGHTLY, expires=30.0, policy='{"on_crash":"fail"}')
+    store.declare([declared], ["app"], [], [], 50.0)
+    assert store.schedules() == [StoredSchedule(declared, 50.0)]
+    changed = msgspec.structs.replace(declared, expires=None, policy=None)
+    store.declare([changed], ["app"], [], [], 60.0)
+    assert store.schedules() == [StoredSchedule(changed, 50.0)]
+    store.fire("nightly", 60.0, [(60.0, with_options("a", begin_by=90.0, policy="{}"))], alone=False)
+    (claim,) = store.exchange([], 1, 60.0).claims
+    assert (claim.begin_by, claim.policy) == (90.0, "{}")
 
 
 # Settings

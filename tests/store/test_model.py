@@ -54,11 +54,16 @@ class Job:
     attempt: int = 0
     run_at: float = 0.0
     crashes: int = 0
+    retries: int = 0
+    begin_by: float | None = None
     started_at: float | None = None
     finished_at: float | None = None
     expires_at: float | None = None
     result: str | None = None
     past: list[PastAttempt] = field(default_factory=list)
+
+    def has_expired(self, now: float) -> bool:
+        return self.state is State.QUEUED and self.begin_by is not None and self.begin_by <= now
 
     @property
     def ready(self) -> bool:
@@ -67,7 +72,17 @@ class Job:
     def claim(self) -> Claim:
         assert self.started_at is not None
         new = self.new
-        return Claim(new.uuid, self.attempt, new.task, new.arguments, self.crashes, 0, self.started_at)
+        return Claim(
+            new.uuid,
+            self.attempt,
+            new.task,
+            new.arguments,
+            self.crashes,
+            0,
+            self.started_at,
+            self.retries,
+            self.begin_by,
+        )
 
     def stored(self) -> StoredJob:
         return StoredJob(
@@ -81,7 +96,7 @@ class Job:
             self.started_at,
             self.finished_at,
             self.result,
-            "",
+            "expired" if self.state is State.CANCELLED else "",
             "",
             self.past,
         )
@@ -110,12 +125,12 @@ class StoreMachine(RuleBasedStateMachine):
         self.node.close()
         self.folder.cleanup()
 
-    def new_job(self, task: str, run_at: float) -> NewJob:
+    def new_job(self, task: str, run_at: float, begin_by: float | None = None) -> NewJob:
         self.number += 1
-        return NewJob(f"{self.number * 7919 % 1000:03}", task, f"[{self.number}]", run_at, self.now)
+        return NewJob(f"{self.number * 7919 % 1000:03}", task, f"[{self.number}]", run_at, self.now, begin_by)
 
     def keep(self, new: NewJob, schedule: str = "", slot: float = 0.0) -> None:
-        self.jobs[new.uuid] = Job(new, schedule, slot, run_at=new.run_at)
+        self.jobs[new.uuid] = Job(new, schedule, slot, run_at=new.run_at, begin_by=new.begin_by)
 
     # Time and crashes
 
@@ -138,10 +153,14 @@ class StoreMachine(RuleBasedStateMachine):
 
     # Jobs
 
-    @rule(task=some.sampled_from(TASKS), offsets=some.lists(offsets, min_size=1, max_size=4))
-    def insert(self, task: str, offsets: list[float]) -> None:
+    @rule(
+        task=some.sampled_from(TASKS),
+        offsets=some.lists(offsets, min_size=1, max_size=4),
+        expires=some.sampled_from([None, None, 1, 4]),
+    )
+    def insert(self, task: str, offsets: list[float], expires: int | None) -> None:
         for offset in offsets:
-            new = self.new_job(task, self.now + offset)
+            new = self.new_job(task, self.now + offset, expires and self.now + expires)
             assert self.app.insert(new) is not self.locked
             if not self.locked:
                 self.keep(new)
@@ -161,9 +180,11 @@ class StoreMachine(RuleBasedStateMachine):
         refused = {one.uuid for one in transitions if not self.apply(one)}
         due = [job for job in self.jobs.values() if job.ready and job.run_at <= self.now]
         due = sorted(due, key=lambda job: job.run_at)[:count]
+        full = len(due) == count > 0
+        due = [job for job in due if not job.has_expired(self.now)]
         for job in due:
             job.state, job.attempt, job.started_at = State.RUNNING, job.attempt + 1, self.now
-        waiting = [self.now] if len(due) == count > 0 else [job.run_at for job in self.jobs.values() if job.ready]
+        waiting = [self.now] if full else [job.run_at for job in self.jobs.values() if job.ready]
         exchange = self.node.exchange(transitions, count, self.now)
         assert set(exchange.refused) == refused
         assert exchange.claims == [job.claim() for job in due]
@@ -179,7 +200,8 @@ class StoreMachine(RuleBasedStateMachine):
         run_at = self.now + 2 if end == "later" else None
         held = "unknown task" if end == "hold" else None
         past = msgspec.json.encode(PAST).decode() if end in ("later", "lost") else None
-        return Requeued(claim.uuid, claim.attempt, run_at, held, claim.crashes + (end == "lost"), 0, past)
+        crashes, retries, begun = claim.crashes + (end == "lost"), claim.retries + (end == "later"), past is not None
+        return Requeued(claim.uuid, claim.attempt, run_at, held, crashes, 0, past, retries, begun)
 
     def apply(self, one: Transition) -> bool:
         job = self.jobs.get(one.uuid)
@@ -191,8 +213,22 @@ class StoreMachine(RuleBasedStateMachine):
             return True
         job.state, job.held, job.crashes, job.started_at = State.QUEUED, one.held, one.crashes, None
         job.run_at = job.run_at if one.run_at is None else one.run_at
+        job.retries, job.begin_by = one.retries, None if one.begun else job.begin_by
         job.past = job.past + [PAST] * (one.past is not None)
         return True
+
+    @rule(count=some.integers(1, 3))
+    def expire(self, count: int) -> None:
+        late = sorted(job.begin_by or 0.0 for job in self.jobs.values() if job.has_expired(self.now))
+        uuids, next_expiry = self.node.expire(count, self.now, 3.0)
+        expired = [self.jobs[uuid] for uuid in uuids]
+        assert sorted(job.begin_by or 0.0 for job in expired) == late[:count]
+        for job in expired:
+            job.state, job.held, job.finished_at, job.expires_at = State.CANCELLED, None, self.now, self.now + 3
+        assert next_expiry == min(
+            (job.begin_by for job in self.jobs.values() if job.state is State.QUEUED and job.begin_by is not None),
+            default=None,
+        )
 
     @rule(count=some.integers(1, 3))
     def prune(self, count: int) -> None:

@@ -25,6 +25,8 @@ INDEXES = {
     "requeue": "jobs_uuid",
     "get": "jobs_uuid",
     "final_among": "jobs_uuid",
+    "next_expiry": "jobs_begin_by",
+    "expire": "jobs_begin_by",
     "running": "jobs_running",
     "find_running": "jobs_running",
     "find_failed": "jobs_failed",

@@ -11,16 +11,29 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from autocron import ConfigError, ResultNotFound, TaskFailed, log, program, wire
+from autocron import (
+    Cancel,
+    ConfigError,
+    ResultNotFound,
+    Retry,
+    RetryLater,
+    Snooze,
+    TaskCancelled,
+    TaskFailed,
+    log,
+    program,
+    wire,
+)
 from autocron.app import App
 from autocron.clock import SystemClock
 from autocron.names import new_uuid
+from autocron.options import Plan
 from autocron.store.paths import (
     lock_holder,
     package_environ,
@@ -33,7 +46,6 @@ from autocron.store.paths import (
 from autocron.store.sqlite import open_store
 from autocron.task import AsyncTask, Registry, Task
 from autocron.version import VERSION
-from autocron.when import When
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +75,15 @@ def fail() -> None:
     raise ValueError("too bad")
 
 
+ERRORS: list[Exception] = []
+
+
+def raise_next() -> str:
+    if ERRORS:
+        raise ERRORS.pop(0)
+    return "done"
+
+
 def leave() -> None:
     sys.exit("bye")
 
@@ -85,7 +106,14 @@ async def add_async(first: int, second: int) -> tuple[int, str]:
 
 
 def task(registry: Registry, function: Any, **when: Any) -> Task[..., Any] | AsyncTask[..., Any]:
-    return registry.add_task(function, None, When.of(**when))  # type: ignore[return-value]
+    return registry.add_task(function, None, Plan().with_options(when))  # type: ignore[return-value]
+
+
+@pytest.fixture
+def to_raise() -> Iterator[list[Exception]]:
+    """Give the list of what raise_next() is to raise."""
+    yield ERRORS
+    ERRORS.clear()
 
 
 # Without background work
@@ -119,6 +147,43 @@ def test_an_error_is_in_the_result(app: App, registry: Registry) -> None:
     assert "inline.py" not in result.traceback
     with pytest.raises(TaskFailed, match="too bad"):
         result.wait()
+
+
+def test_retries_run_at_once_and_every_error_is_kept(app: App, registry: Registry, to_raise: list[Exception]) -> None:
+    to_raise += [ValueError("one"), RetryLater(60), ValueError("three")]
+    result = task(registry, raise_next, retries=3)()
+    assert (result.wait(), result.attempt) == ("done", 4)
+    assert [(one.number, one.outcome, one.error_message) for one in result.attempts] == [
+        (1, "failed", "ValueError: one"),
+        (2, "failed", "RetryLater: again in 60 s"),
+        (3, "failed", "ValueError: three"),
+        (4, "succeeded", ""),
+    ]
+    assert "in raise_next" in result.attempts[0].traceback
+
+
+def test_without_a_retry_left_the_call_fails(app: App, registry: Registry, to_raise: list[Exception]) -> None:
+    to_raise += [OSError("one"), OSError("two"), ValueError("not tried again")]
+    retried = task(registry, raise_next, retries=Retry(1, on=(OSError,)))
+    assert retried().error_message == "OSError: two"
+    assert retried().error_message == "ValueError: not tried again"
+
+
+def test_a_snooze_runs_again_at_once_but_not_for_ever(app: App, registry: Registry, to_raise: list[Exception]) -> None:
+    to_raise += [Snooze(3600), Snooze(3600)]
+    result = task(registry, raise_next)()
+    assert (result.wait(), len(result.attempts)) == ("done", 1)
+    to_raise += [Snooze(3600)] * 1000
+    assert "snoozed more than 100 times" in task(registry, raise_next)().error_message
+
+
+def test_a_call_may_be_called_off_or_expired(app: App, registry: Registry, to_raise: list[Exception]) -> None:
+    to_raise += [Cancel("withdrawn")]
+    with pytest.raises(TaskCancelled, match="withdrawn"):
+        task(registry, raise_next)().wait()
+    expired = task(registry, raise_next, expires=datetime(2000, 1, 1, tzinfo=UTC))()
+    assert (expired.status, expired.error_message, expired.attempts) == ("cancelled", "expired", [])
+    assert task(registry, raise_next, expires=60)().wait() == "done"
 
 
 def test_leaving_the_interpreter_is_an_error_too_but_ctrl_c_is_not(app: App, registry: Registry) -> None:

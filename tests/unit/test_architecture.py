@@ -10,11 +10,11 @@ import autocron
 
 ROOT = Path(autocron.__file__).parent
 LEVELS = [
-    {"errors", "model", "clock", "names", "text", "version"},
+    {"control", "errors", "model", "clock", "names", "text", "version"},
     {"codec", "crontab", "failure", "kinds", "retry", "timetable", "wire"},
     {"store"},
     {"program", "terminal", "log", "launch", "bell", "link"}
-    | {"inline", "result", "when", "task", "settings", "active", "app"},
+    | {"inline", "options", "result", "when", "task", "settings", "active", "app"},
     {"node", "worker"},
     {"cli", "__init__", "__main__"},
 ]

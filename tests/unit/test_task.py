@@ -27,7 +27,7 @@ class Calls:
         self.made: list[tuple[str, tuple[Any, ...], dict[str, Any], float]] = []
 
     def enqueue(self, task: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TaskResult[Any]:
-        self.made.append((task.name, args, kwargs, task.when.due(NOW)))
+        self.made.append((task.name, args, kwargs, task.plan.when.due(NOW)))
         return TaskResult("uuid", None, task.name)  # type: ignore[arg-type]
 
     async def aenqueue(self, task: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TaskResult[Any]:
@@ -167,8 +167,8 @@ def test_a_time_that_is_none_is_refused(options: dict[str, Any]) -> None:
 
 
 def test_an_option_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(TypeError, match="retries"):
-        delay(retries=3)  # type: ignore[call-overload]
+    with pytest.raises(ConfigError, match="there is no option 'retires' here; there are retries, expires"):
+        delay(retires=3)  # type: ignore[call-overload]
 
 
 # What a worker could not find
@@ -311,8 +311,32 @@ def test_a_static_method_may_have_a_schedule(registry: Registry) -> None:
     assert registry.functions == {f"{__name__}.Shop.restock": Shop.restock}
 
 
+def test_a_schedule_has_options_after_those_of_its_task(registry: Registry) -> None:
+    task = delay(retries=2, on_crash="fail")(clean)
+    cron("@daily", expires=timedelta(hours=1))(task)
+    cron("@hourly", name="own", retries=0)(task)
+    first, second = registry.schedules.values()
+    assert (first.expires, first.policy) == (3600.0, task.plan.policy)
+    assert (second.expires, second.policy) == (None, task.options(retries=0).plan.policy)
+
+
+def test_a_schedule_refuses_options_that_make_no_sense() -> None:
+    with pytest.raises(ConfigError, match="retries: -1"):
+        cron("@daily", retries=-1)
+    with pytest.raises(ConfigError, match="can't all expire at one moment"):
+        cron("@daily", expires=datetime(2030, 1, 1, tzinfo=UTC))(clean)
+    with pytest.raises(ConfigError, match="there is no option 'seconds'"):
+        cron("@daily", seconds=5)  # type: ignore[call-overload]
+
+
 def test_what_a_schedule_refuses() -> None:
-    for arguments in ({"crontab": "61 * * * *"}, {"every": 0.5}, {"missed": "never"}, {"overlap": "maybe"}):
+    for arguments in (
+        {"crontab": "61 * * * *"},
+        {"every": 0.5},
+        {"missed": "never"},
+        {"overlap": "maybe"},
+        {"retries": -1},
+    ):
         with pytest.raises(ConfigError):
             cron(**arguments)  # type: ignore[call-overload]
 

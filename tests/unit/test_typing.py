@@ -54,7 +54,7 @@ send_mail.call("a")
 fetch(5)
 Shop.restock("a")
 clean("a")
-autocron.delay(retries=5)
+autocron.delay(retires=5)
 autocron.cron(5.5)
 """
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from autocron import wire
 from autocron.clock import Clock
-from autocron.model import Claim, Crashed, Failed, Interrupted, NotBegun, Outcome, Settings, Unrunnable
+from autocron.model import Claim, Crashed, Interrupted, NotBegun, Outcome, Settings
 from autocron.node.dispatch import Dispatcher
 from autocron.node.fleet import Fleet, WorkerState
 from autocron.node.process import WorkerProcess
@@ -237,17 +237,6 @@ class Crew:
         if claim is None:
             self._events.log(logging.WARNING, f"a late outcome of job {ended.uuid} was refused")
             return
-        match ended.outcome:
-            case Failed(traceback=traceback):
-                self._events.log(logging.ERROR, f"{claim.task} {claim.uuid} failed:\n{traceback}")
-            case Unrunnable(reason=reason):
-                self._events.log(
-                    logging.ERROR,
-                    f"{claim.task} {claim.uuid} is parked: {reason}."
-                    " It runs when a version of the code that can run it is started",
-                )
-            case _:
-                pass
         self._events.settle(claim, ended.outcome, ended.started_at, ended.finished_at)
 
     def _report(self, worker: WorkerProcess, report: wire.Report) -> None:

@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from random import random
 
 from autocron.clock import Clock
 from autocron.model import Claim, Outcome, Run, Transition
 from autocron.node.access import StoreAccess
 from autocron.node.configuration import Configuration
 from autocron.node.storage import Log
+from autocron.node.telling import tell
 from autocron.retry import decide, fail_instead
 from autocron.store.base import Exchange
 
@@ -22,7 +24,7 @@ class Exchanger:
         config: has the settings by which it is decided what becomes of a job.
         clock: tells what is due.
         log: takes what there is to say.
-        exchanged: called with what was stored and what was claimed, each time.
+        exchanged: called with what was stored and what that gave, each time.
     """
 
     def __init__(
@@ -31,7 +33,7 @@ class Exchanger:
         config: Configuration,
         clock: Clock,
         log: Log,
-        exchanged: Callable[[Sequence[Transition], list[Claim]], None],
+        exchanged: Callable[[Sequence[Transition], Exchange], None],
     ) -> None:
         self._store = store
         self._config = config
@@ -52,7 +54,11 @@ class Exchanger:
 
     def settle(self, claim: Claim, outcome: Outcome, started_at: float, finished_at: float) -> None:
         """Decide what becomes of a job; the next exchange stores it."""
-        self._transitions.append(decide(Run(claim, outcome, started_at, finished_at), self._config.settings))
+        run = Run(claim, outcome, started_at, finished_at)
+        transition = decide(run, self._config.settings, random())
+        if told := tell(run, transition):
+            self._log(*told)
+        self._transitions.append(transition)
 
     def abandon(self) -> None:
         """Store nothing more."""
@@ -89,7 +95,7 @@ class Exchanger:
         self._store.works()
         self.next_due = result.next_due
         self.look = self.look or len(result.claims) == count > 0
-        self._exchanged(transitions, result.claims)
+        self._exchanged(transitions, result)
         for uuid in result.refused:
             self._log(logging.WARNING, f"a late outcome of job {uuid} was refused by the database")
         if result.unstorable or result.parked:

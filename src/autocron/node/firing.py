@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from autocron.clock import Clock
 from autocron.codec import encode_call
-from autocron.model import NewJob
+from autocron.model import Declaration, NewJob
 from autocron.names import new_uuid
 from autocron.node.access import StoreAccess
 from autocron.node.configuration import Configuration
@@ -45,7 +45,7 @@ class Scheduler:
 
     def _fire(self, firing: Firing) -> None:
         name, now = firing.declaration.name, self._clock.now()
-        jobs = [(slot, NewJob(new_uuid(), firing.declaration.task, EMPTY_CALL, slot, now)) for slot in firing.slots]
+        jobs = [(slot, _job(firing.declaration, slot, now)) for slot in firing.slots]
         self._store.submit(
             lambda store: store.fire(name, firing.cursor, jobs, alone=firing.alone),
             lambda stored: self._settled(firing, skipped=stored is False and bool(jobs)),
@@ -59,3 +59,9 @@ class Scheduler:
     def _failed(self, firing: Firing) -> None:
         self._settled(firing, skipped=False)
         self._config.load()
+
+
+def _job(declared: Declaration, slot: float, now: float) -> NewJob:
+    # A run that was missed is made up for now, and has as much time to begin as any other.
+    begin_by = None if declared.expires is None else max(slot, now) + declared.expires
+    return NewJob(new_uuid(), declared.task, EMPTY_CALL, slot, now, begin_by, declared.policy)

@@ -10,7 +10,7 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,7 +18,7 @@ import msgspec
 from autocron import wire
 from autocron.clock import Clock
 from autocron.errors import StoreError
-from autocron.model import Claim, Transition
+from autocron.model import Transition
 from autocron.node.access import StoreAccess
 from autocron.node.applications import Applications
 from autocron.node.audience import Audience
@@ -27,6 +27,7 @@ from autocron.node.connection import AppConnection
 from autocron.node.crew import Crew
 from autocron.node.ending import Ending, Step
 from autocron.node.exchange import MAX_CLAIMS, Exchanger
+from autocron.node.expiry import Expiry
 from autocron.node.firing import Scheduler
 from autocron.node.output import OutputLog
 from autocron.node.recovery import Recovery
@@ -34,7 +35,7 @@ from autocron.node.reports import Reports
 from autocron.node.schedule import Firing, Planner
 from autocron.node.storage import MaintenanceThread, StoreThread
 from autocron.node.summary import summary
-from autocron.store.base import Store
+from autocron.store.base import Exchange, Store
 
 TICK = 1.0  # seconds; the longest sleep, so that a step of the clock is seen
 REST = 0.001  # seconds between two looks while all workers have plenty to do
@@ -73,6 +74,7 @@ class Node:
         self._store = access = StoreAccess(self._store_thread, clock, self.log, self._abandon)
         self._planner = Planner()
         self._config = config = Configuration(access, self._planner, self.log, self._loaded)
+        self._expiry = Expiry(access, config, clock, self.log, self._expired)
         self._exchanger = Exchanger(access, config, clock, self.log, self._exchanged)
         self._recovery = Recovery(access, self._exchanger, config, self.log)
         self._reports = Reports(access, config, clock, self._tell_what_is_on)
@@ -148,6 +150,8 @@ class Node:
         moments = [slot[0]] if slot else []
         if self._exchanger.next_due is not None and self._crew.room():
             moments.append(self._exchanger.next_due)
+        if self._expiry.next is not None:
+            moments.append(self._expiry.next)
         return moments
 
     def _linger_end(self) -> float | None:
@@ -197,6 +201,7 @@ class Node:
         if self._recovery.done:
             self._reports.declare()
             self._scheduler.fire_due()
+            self._expiry.sweep()
         else:
             self._recovery.begin()
 
@@ -258,14 +263,17 @@ class Node:
 
     def _loaded(self) -> None:
         self._exchanger.look = True
+        self._expiry.look()
         self._asked += self._audience.all_awaited
         if self._config.settings.locked and self._ending.running:
             self.log(logging.WARNING, "the autocron lock is on: the node ends, delayed calls run in their callers")
             self._drain(self._config.settings.grace)
 
-    def _exchanged(self, transitions: Sequence[Transition], claims: list[Claim]) -> None:
+    def _exchanged(self, transitions: Sequence[Transition], result: Exchange) -> None:
         self._maintenance.touched()
-        self._crew.take(claims)
+        self._crew.take(result.claims)
+        if result.may_expire:
+            self._expiry.look()
         if self._ending.running:
             self._crew.send_jobs(self._clock.monotonic())
         else:
@@ -276,6 +284,12 @@ class Node:
         if skipped and self._crew.is_complete:
             self.log(logging.INFO, f"{firing.declaration.name} was due, but its last run is not over: skipped")
         self._exchanger.look = True
+        if firing.declaration.expires is not None:
+            self._expiry.look()
+
+    def _expired(self, uuids: Iterable[str]) -> None:
+        self._maintenance.touched()
+        self._asked += self._audience.awaited(uuids)
 
     def _tell_what_is_on(self) -> None:
         declarations, workers = self._planner.declarations, self._config.settings.workers

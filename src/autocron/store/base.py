@@ -98,6 +98,7 @@ class Exchange(msgspec.Struct, frozen=True):
     next_due: float | None
     unstorable: dict[str, str] = {}  # by uuid, why the database does not take the transition
     parked: list[str] = []  # what is wrong with jobs that could not be claimed
+    may_expire: bool = False  # due jobs were not claimed, as they have expired, or some that may expire wait again
 
 
 class Store:
@@ -120,8 +121,7 @@ class Store:
         Returns:
             False when the autocron lock is on and nothing was stored.
         """
-        parameters = (job.uuid, job.task, job.arguments, job.run_at, job.created_at)
-        return self._driver.write("insert", parameters, limit) == 1
+        return self._driver.write("insert", msgspec.structs.astuple(job), limit) == 1
 
     def exchange(self, transitions: Sequence[Transition], count: int, now: float) -> Exchange:
         """Store what became of claimed jobs and claim up to `count` due ones, in one transaction.
@@ -172,12 +172,16 @@ class Store:
         with self._driver.transaction() as transaction:
             late = self._end_claims(transaction, "finish", finished)
             late += self._end_claims(transaction, "requeue", requeued)
-            claims = self._claim(transaction, count, now) if count else []
-            full = len(claims) == count > 0
+            due = _claims(transaction.value("due", {"now": now, "count": count})) if count else []
+            claims = [claim for claim in due if claim.begin_by is None or claim.begin_by > now]
+            if claims:
+                transaction.run("claim", {"now": now, "uuids": _json([claim.uuid for claim in claims])})
+            full = len(due) == count > 0
             next_due = now if full else transaction.value("next_due")
         if not isinstance(next_due, float):  # text sorts after all numbers: nothing else is queued
             next_due = None
-        return Exchange(late, claims, next_due)
+        may_expire = len(claims) < len(due) or not all(one.begun for one in requeued)
+        return Exchange(late, claims, next_due, may_expire=may_expire)
 
     def _end_claims(self, transaction: Transaction, name: str, transitions: Sequence[Transition]) -> list[str]:
         late = list[str]()
@@ -187,11 +191,24 @@ class Store:
             transaction.run(name, batch)
         return late
 
-    def _claim(self, transaction: Transaction, count: int, now: float) -> list[Claim]:
-        claims = _claims(transaction.value("due", {"now": now, "count": count}))
-        if claims:
-            transaction.run("claim", {"now": now, "uuids": _json([claim.uuid for claim in claims])})
-        return claims
+    def expire(self, count: int, now: float, ttl: float) -> tuple[list[str], float | None]:
+        """Cancel up to `count` jobs that were not begun in time.
+
+        Args:
+            count: how many at most.
+            now: what was to begin by now has expired.
+            ttl: seconds for which the results of cancelled jobs are kept, where the job itself says nothing.
+
+        Returns:
+            Their uuids, and when the next job expires.
+        """
+        ((next_expiry,),) = self._driver.read("next_expiry")
+        if next_expiry is None or next_expiry > now:
+            return [], next_expiry
+        with self._driver.transaction() as transaction:
+            expired = transaction.run("expire", {"now": now, "count": count, "ttl": ttl})
+            next_expiry = transaction.value("next_expiry")
+        return [uuid for (uuid,) in expired], next_expiry
 
     def recover(self) -> tuple[list[Claim], list[str]]:
         """Give the claims of a node that is no more, and what is wrong with jobs that were parked instead."""
@@ -261,7 +278,7 @@ class Store:
 
     def schedules(self) -> list[StoredSchedule]:
         """Give the schedules that fire."""
-        return [StoredSchedule(Declaration(*row[:7]), row[7]) for row in self._driver.read("schedules")]
+        return [StoredSchedule(Declaration(*row[:-1]), row[-1]) for row in self._driver.read("schedules")]
 
     def declare(
         self,

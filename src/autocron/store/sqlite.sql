@@ -2,14 +2,16 @@
 
 -- name: insert
 -- Keep a call, unless the autocron lock is on.
-insert into jobs (uuid, task, arguments, state, run_at, created_at)
-select ?, ?, ?, 'queued', ?, ?
+insert into jobs (uuid, task, arguments, state, run_at, created_at, begin_by, policy)
+select ?, ?, ?, 'queued', ?, ?, ?, ?
 where not exists (select 1 from settings where name = 'locked' and value = 'true');
 
 -- name: due
 -- The jobs that have been due for longest, as the claims that they are about to be.
-select json_group_array(json_array(uuid, attempt + 1, task, arguments, crashes, losses, :now)) from (
-    select uuid, attempt, task, arguments, crashes, losses from jobs
+select json_group_array(
+    json_array(uuid, attempt + 1, task, arguments, crashes, losses, :now, retries, begin_by, policy)
+) from (
+    select uuid, attempt, task, arguments, crashes, losses, retries, begin_by, policy from jobs
     where state = 'queued' and held is null and run_at <= :now
     order by run_at, id limit :count
 );
@@ -46,11 +48,25 @@ where uuid = value->>0 and attempt = value->>1 and state = 'running';
 -- name: requeue
 -- Claimed jobs are queued again, perhaps parked; what comes too late changes nothing.
 update jobs set state = 'queued', run_at = coalesce(value->>2, run_at), held = value->>3, crashes = value->>4,
-    losses = value->>5, started_at = null,
+    losses = value->>5, started_at = null, retries = value->>7, begin_by = iif(value->>8, null, begin_by),
     past_attempts = case when value->>6 is null then past_attempts
         else json_insert(iif(json_valid(past_attempts), past_attempts, '[]'), '$[#]', json(value->>6)) end
 from json_each(:batch)
 where uuid = value->>0 and attempt = value->>1 and state = 'running';
+
+-- name: next_expiry
+-- When the next job expires that has not begun.
+select min(begin_by) from jobs where begin_by is not null and state in ('waiting', 'queued');
+
+-- name: expire
+-- Jobs that have not begun in time, the one that expired first before the others.
+update jobs set state = 'cancelled', held = null, error_message = 'expired', finished_at = :now,
+    expires_at = :now + coalesce(iif(json_valid(policy), policy->>'result_ttl', null), :ttl)
+where id in (
+    select id from jobs where begin_by <= :now and begin_by is not null and state in ('waiting', 'queued')
+    order by begin_by limit :count
+)
+returning uuid;
 
 -- name: running
 -- The jobs that are held: after a crash of the node, by nobody.
@@ -58,7 +74,9 @@ select id from jobs where state = 'running';
 
 -- name: claim_of
 -- What was claimed with a job.
-select json_array(json_array(uuid, attempt, task, arguments, crashes, losses, started_at)) from jobs where id = ?;
+select json_array(
+    json_array(uuid, attempt, task, arguments, crashes, losses, started_at, retries, begin_by, policy)
+) from jobs where id = ?;
 
 -- name: get
 -- Everything about one job whose result has not expired.
@@ -135,18 +153,20 @@ delete from modules where name = ?;
 
 -- name: schedules
 -- The schedules that the code declares, with their cursors.
-select name, task, module, text, tz, missed, overlap, cursor from schedules where active order by name;
+select name, task, module, text, tz, missed, overlap, expires, policy, cursor from schedules where active order by name;
 
 -- name: declare
 -- The code declares this schedule. A new or changed one starts now; an unchanged one goes on at its cursor.
-insert into schedules (name, task, module, text, tz, missed, overlap, cursor, active)
-values (:name, :task, :module, :text, :tz, :missed, :overlap, :now, 1)
+insert into schedules (name, task, module, text, tz, missed, overlap, expires, policy, cursor, active)
+values (:name, :task, :module, :text, :tz, :missed, :overlap, :expires, :policy, :now, 1)
 on conflict (name) do update set
     cursor = case when text = excluded.text and tz = excluded.tz then cursor else excluded.cursor end,
     task = excluded.task, module = excluded.module, text = excluded.text, tz = excluded.tz,
-    missed = excluded.missed, overlap = excluded.overlap, active = 1
-where (task, module, text, tz, missed, overlap, active)
-    is not (excluded.task, excluded.module, excluded.text, excluded.tz, excluded.missed, excluded.overlap, 1);
+    missed = excluded.missed, overlap = excluded.overlap, expires = excluded.expires, policy = excluded.policy,
+    active = 1
+where (task, module, text, tz, missed, overlap, expires, policy, active)
+    is not (excluded.task, excluded.module, excluded.text, excluded.tz, excluded.missed, excluded.overlap,
+        excluded.expires, excluded.policy, 1);
 
 -- name: retire
 -- These modules were imported, and these schedules are all that they declare.
@@ -164,6 +184,6 @@ select exists (select 1 from jobs where schedule = ? and state in ('waiting', 'q
 
 -- name: fire
 -- The job of a slot; a slot has one job at most.
-insert into jobs (uuid, task, arguments, state, run_at, created_at, schedule, slot)
-values (:uuid, :task, :arguments, 'queued', :run_at, :created_at, :schedule, :slot)
+insert into jobs (uuid, task, arguments, state, run_at, created_at, begin_by, policy, schedule, slot)
+values (:uuid, :task, :arguments, 'queued', :run_at, :created_at, :begin_by, :policy, :schedule, :slot)
 on conflict do nothing;

@@ -1,12 +1,13 @@
 """Run one job: (claim) -> outcome. Never raises."""
 
 import inspect
+import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from autocron import codec
-from autocron.failure import MAX_TEXT, failed
-from autocron.model import Claim, Interrupted, Outcome, Succeeded, Unrunnable
+from autocron.failure import MAX_TEXT, outcome_of
+from autocron.model import Claim, Expired, Interrupted, Outcome, Succeeded, Unrunnable
 from autocron.task import current_job, registry
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ class Runner:
 
     def run(self, claim: Claim) -> Outcome:
         """Run a job and say what it gave."""
+        if claim.begin_by is not None and time.time() >= claim.begin_by:
+            return Expired()
         function = registry.functions.get(claim.task)
         if function is None:
             return Unrunnable(f"unknown task {claim.task!r}")
@@ -42,9 +45,13 @@ class Runner:
             return Interrupted()
         except TypeError as error:
             misfit = _misfit(function, args, kwargs) if claim.task in registry.tasks else None
-            return Unrunnable(f"its arguments do not fit: {misfit}") if misfit else failed(error, __name__)
+            return (
+                Unrunnable(f"its arguments do not fit: {misfit}")
+                if misfit
+                else outcome_of(error, __name__, claim.policy)
+            )
         except BaseException as error:
-            return failed(error, __name__)
+            return outcome_of(error, __name__, claim.policy)
         finally:
             current_job.reset(token)
 

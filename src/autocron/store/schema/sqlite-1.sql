@@ -11,6 +11,9 @@ create table jobs (
     attempt       integer not null default 0,
     crashes       integer not null default 0,
     losses        integer not null default 0,
+    retries       integer not null default 0, -- used so far
+    begin_by      real,                      -- not begun by then: cancelled; null also when it was begun
+    policy        text,                      -- JSON: how it is run, where that is not the default
     created_at    real not null,
     started_at    real,
     finished_at   real,
@@ -28,6 +31,7 @@ create index jobs_held on jobs (task) where held is not null;
 create index jobs_running on jobs (started_at) where state = 'running';
 create index jobs_failed on jobs (finished_at) where state = 'failed';
 create index jobs_expiring on jobs (expires_at) where expires_at is not null;
+create index jobs_begin_by on jobs (begin_by) where begin_by is not null and state in ('waiting', 'queued');
 create unique index jobs_slot on jobs (schedule, slot) where schedule is not null;
 create index jobs_unfinished on jobs (schedule) where schedule is not null and state in ('waiting', 'queued', 'running');
 
@@ -48,6 +52,8 @@ create table schedules (
     tz      text not null,
     missed  text not null,
     overlap text not null,
+    expires real,                            -- seconds in which its jobs must begin
+    policy  text,                            -- JSON: of its jobs
     cursor  real not null,                   -- no slot up to here fires any more
     active  integer not null                 -- 0: no longer in the code
 ) without rowid;
