@@ -57,7 +57,9 @@ def the_call(folder: Path) -> list[Row]:
     store.close()
     connection = bare.open_bare(folder, "normal")
     insert = load_statements("sqlite")["insert"]
-    statement = cost(lambda: connection.execute(insert, (new_uuid(), "tasks.nothing", "[[12345],{}]", now, now)))
+    statement = cost(
+        lambda: connection.execute(insert, (new_uuid(), "tasks.nothing", "[[12345],{}]", now, now, None, None))
+    )
     connection.close()
     gate = gate_of(str(database))
 
