@@ -11,7 +11,7 @@ import autocron
 def send_mail(address: str, times: int) -> int:
     return times
 
-@autocron.delay(minutes=5)
+@autocron.delay(minutes=5, retries=5)
 async def fetch(url: str) -> bytes:
     return b""
 
@@ -26,7 +26,7 @@ class Shop:
     def sell(number: int) -> str:
         return ""
 
-@autocron.cron("0 * * * *")
+@autocron.cron("0 * * * *", retries=autocron.Retry(3, on=(OSError,)))
 def clean(depth: int = 1) -> None: ...
 
 @autocron.cron
@@ -37,7 +37,7 @@ reveal_type(send_mail("a", 1))
 reveal_type(send_mail("a", 1).wait())
 reveal_type(send_mail.call("a", 1))
 reveal_type(fetch("a"))
-reveal_type(fetch.options(seconds=5)("a"))
+reveal_type(fetch.options(seconds=5, retries=autocron.Retry(3), expires=60)("a"))
 reveal_type(Shop.restock(1))
 reveal_type(Shop.sell(1))
 reveal_type(clean)
@@ -56,6 +56,8 @@ Shop.restock("a")
 clean("a")
 autocron.delay(retires=5)
 autocron.cron(5.5)
+autocron.cron("@daily", minutes=5, seconds=5)
+fetch.options(retries="many")
 """
 
 
@@ -88,4 +90,4 @@ def test_the_types_of_calls_are_known(tmp_path: Path) -> None:
 def test_wrong_calls_are_errors(tmp_path: Path) -> None:
     first = SNIPPET.count("\n") + 2
     lines = {int(line.split(":")[1]) for line in check(tmp_path, BAD) if ": error:" in line}
-    assert lines == set(range(first, first + 8))
+    assert lines == set(range(first, first + 10))

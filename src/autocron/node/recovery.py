@@ -4,7 +4,7 @@ import logging
 
 import msgspec
 
-from autocron.model import NodeLost, Run, Settings, Transition
+from autocron.model import Finished, NodeLost, Run, Settings, Transition
 from autocron.node.access import StoreAccess
 from autocron.node.configuration import Configuration, read_settings
 from autocron.node.exchange import MAX_CLAIMS, Exchanger
@@ -50,7 +50,11 @@ class Recovery:
         self._exchanger.report_bad_rows(result.lost, result.unstorable, result.parked)
         self._config.load()
         if lost := len(result.lost):
-            self._log(logging.WARNING, f"{lost} jobs that a node held when it died are queued again")
+            failed = sum(isinstance(transition, Finished) for transition in result.lost)
+            text = (
+                f"{lost} jobs were held by a node when it died: {lost - failed} are queued again, {failed} have failed"
+            )
+            self._log(logging.WARNING, text)
 
 
 def recover(store: Store) -> Recovered:

@@ -2,7 +2,7 @@
 
 import logging
 
-from autocron.model import Failed, Requeued, Run, Transition, Unrunnable
+from autocron.model import Failed, Finished, Requeued, Run, State, Succeeded, Transition, Unrunnable
 from autocron.text import duration
 
 
@@ -10,6 +10,8 @@ def tell(run: Run, transition: Transition) -> tuple[int, str] | None:
     """Give the level and the text of what there is to say about a run, and what becomes of its job."""
     claim = run.claim
     match run.outcome:
+        case Succeeded():
+            return None
         case Failed(traceback=traceback) if isinstance(transition, Requeued) and transition.run_at is not None:
             again = duration(transition.run_at - run.finished_at)
             text = f"{claim.task} {claim.uuid} failed and runs again in {again}, retry {transition.retries}:"
@@ -21,5 +23,7 @@ def tell(run: Run, transition: Transition) -> tuple[int, str] | None:
                 f"{claim.task} {claim.uuid} is parked: {reason}."
                 " It runs when a version of the code that can run it is started"
             )
+        case _ if isinstance(transition, Finished) and transition.state is State.FAILED:
+            return logging.ERROR, f"{claim.task} {claim.uuid} failed: {transition.error_message}"
         case _:
             return None
