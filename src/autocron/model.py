@@ -38,6 +38,8 @@ class NewJob(msgspec.Struct, frozen=True):
     created_at: float
     begin_by: float | None = None  # not begun by then: cancelled
     policy: str | None = None  # a Policy as JSON; None: all its defaults
+    is_moment: bool = False  # run_at is a time on the calendar, not a delay from the call on
+    begins_by_moment: bool = False  # so is begin_by
 
 
 class Backoff(msgspec.Struct, frozen=True, omit_defaults=True):

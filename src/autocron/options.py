@@ -135,8 +135,10 @@ class Plan:
 
     def job(self, uuid: str, task: str, arguments: str, now: float) -> NewJob:
         """Give the job of a call that is made now."""
-        run_at = self.when.due(now)
-        return NewJob(uuid, task, arguments, run_at, now, self._begin_by(run_at), self.policy)
+        run_at, is_moment = self.when.due(now), self.when.moment is not None
+        begins_by_moment = is_moment or isinstance(self.expires, datetime)
+        begin_by = self._begin_by(run_at)
+        return NewJob(uuid, task, arguments, run_at, now, begin_by, self.policy, is_moment, begins_by_moment)
 
     def _begin_by(self, run_at: float) -> float | None:
         if self.expires is None:

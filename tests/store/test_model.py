@@ -6,12 +6,22 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Protocol
+from uuid import uuid4
 
 import msgspec
+import psycopg
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as some
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from autocron.model import (
     FINAL_STATES,
@@ -28,6 +38,10 @@ from autocron.model import (
     StoredSchedule,
     Transition,
 )
+from autocron.store.base import Store
+from autocron.store.postgres import PostgresDriver
+from autocron.store.postgres_connection import Kind
+from autocron.store.postgres_url import canonical
 from autocron.store.sqlite import open_store
 
 TASKS = ["app.a", "app.b"]
@@ -102,14 +116,54 @@ class Job:
         )
 
 
-class StoreMachine(RuleBasedStateMachine):
-    """A node and an application, each with a store on the same file, and what should be in it."""
+class Database(Protocol):
+    """What a machine needs of one."""
 
+    def open_node(self) -> Store: ...
+
+    def open_app(self) -> Store: ...
+
+    def drop(self) -> None: ...
+
+
+class SqliteFile:
     def __init__(self) -> None:
-        super().__init__()
         self.folder = TemporaryDirectory()
         self.path = Path(self.folder.name) / "jobs.db"
-        self.node, self.app = open_store(self.path, background=True), open_store(self.path)
+
+    def open_node(self) -> Store:
+        return open_store(self.path, background=True)
+
+    def open_app(self) -> Store:
+        return open_store(self.path)
+
+    def drop(self) -> None:
+        self.folder.cleanup()
+
+
+class PostgresSchema:
+    def __init__(self, server: str) -> None:
+        self.server = server
+        self.schema = f"model_{uuid4().hex[:12]}"
+
+    def open_node(self) -> Store:
+        return Store(PostgresDriver(canonical(self.server, self.schema), Kind.NODE, 1, own_time=False))
+
+    def open_app(self) -> Store:
+        return Store(PostgresDriver(canonical(self.server, self.schema), Kind.APPLICATION, 2, own_time=False))
+
+    def drop(self) -> None:
+        with psycopg.connect(self.server, autocommit=True) as connection:
+            connection.execute(f"drop schema {self.schema} cascade".encode())
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """A node and an application, each with a store on the same database, and what should be in it."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__()
+        self.database = database
+        self.node, self.app = database.open_node(), database.open_app()
         self.now = 100.0
         self.number = 0
         self.jobs: dict[str, Job] = {}  # in the order in which they came
@@ -123,7 +177,7 @@ class StoreMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.app.close()
         self.node.close()
-        self.folder.cleanup()
+        self.database.drop()
 
     def new_job(self, task: str, run_at: float, begin_by: float | None = None) -> NewJob:
         self.number += 1
@@ -141,7 +195,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule()
     def node_dies(self) -> None:
         self.node.close()
-        self.node = open_store(self.path, background=True)
+        self.node = self.database.open_node()
         running = [job for job in self.jobs.values() if job.state is State.RUNNING]
         running.sort(key=lambda job: job.started_at or 0.0)
         assert self.node.recover() == ([job.claim() for job in running], [])
@@ -330,5 +384,15 @@ class StoreMachine(RuleBasedStateMachine):
         assert self.node.schedules() == [self.declared[name] for name in sorted(self.active)]
 
 
-StoreMachine.TestCase.settings = settings(max_examples=250, stateful_step_count=50, deadline=None)
-test_store = pytest.mark.timeout(600)(StoreMachine.TestCase)  # a failure takes minutes to become short
+MANY = settings(max_examples=250, stateful_step_count=50, deadline=None)
+FEW = settings(max_examples=60, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.mark.timeout(600)  # a failure takes minutes to become short
+def test_sqlite() -> None:
+    run_state_machine_as_test(lambda: StoreMachine(SqliteFile()), settings=MANY)
+
+
+@pytest.mark.timeout(600)
+def test_postgres(postgres_server: str) -> None:
+    run_state_machine_as_test(lambda: StoreMachine(PostgresSchema(postgres_server)), settings=FEW)

@@ -15,12 +15,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 INDEXES = {
-    "due": "jobs_ready",
     "first_due": "jobs_ready",
     "next_due": "jobs_ready",
     "find_queued": "jobs_ready",
-    "claim": "jobs_uuid",
-    "late": "jobs_uuid",
+    "claim": "jobs_ready",
     "finish": "jobs_uuid",
     "requeue": "jobs_uuid",
     "get": "jobs_uuid",
@@ -59,7 +57,11 @@ def connection(request: pytest.FixtureRequest, tmp_path: Path) -> apsw.Connectio
     return opened
 
 
-def plan(connection: apsw.Connection, statement: str) -> list[str]:
+def plan(connection: apsw.Connection, statements: str) -> list[str]:
+    return [step for statement in statements.split(";") for step in plan_of_one(connection, statement)]
+
+
+def plan_of_one(connection: apsw.Connection, statement: str) -> list[str]:
     names = dict.fromkeys(re.findall(r":(\w+)", statement))
     parameters = names or (None,) * statement.count("?")
     return [row[3] for row in connection.execute(f"explain query plan {statement}", parameters)]

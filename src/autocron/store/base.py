@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 Row = tuple[Any, ...]
 Parameters = Sequence[Any] | Mapping[str, Any]
+Step = tuple[str, Parameters]  # a statement's name and what goes into it
+T = TypeVar("T")
 _decode_claims = msgspec.json.Decoder(list[Claim]).decode
 _decode_uuids = msgspec.json.Decoder(list[str]).decode
 MAX_BATCH = 8 << 20  # characters of results that go to the database as one text
@@ -47,6 +49,13 @@ class Driver(Protocol):
 
     def write(self, name: str, parameters: Parameters, limit: float) -> int:
         """Run one changing statement in a transaction of its own; give the number of changed rows."""
+        ...
+
+    def batch(self, steps: Sequence[Step], read: Callable[[list[list[Row]]], T]) -> T:
+        """Run statements that don't need each other's rows as one transaction; give what `read` makes of all rows.
+
+        Where rows may hold what autocron has not stored, nothing is kept when `read` raises.
+        """
         ...
 
     def transaction(self, limit: float = ...) -> AbstractContextManager[Transaction]:
@@ -81,10 +90,6 @@ class Transaction(Protocol):
         """Run a statement."""
         ...
 
-    def value(self, name: str, parameters: Parameters = ()) -> Any:
-        """Run a statement that gives one value."""
-        ...
-
     def many(self, name: str, rows: Sequence[Parameters]) -> None:
         """Run a statement once for each row."""
         ...
@@ -99,6 +104,7 @@ class Exchange(msgspec.Struct, frozen=True):
     unstorable: dict[str, str] = {}  # by uuid, why the database does not take the transition
     parked: list[str] = []  # what is wrong with jobs that could not be claimed
     may_expire: bool = False  # due jobs were not claimed, as they have expired, or some that may expire wait again
+    awaited: list[str] = []  # jobs that ended and that other nodes wait for
 
 
 class Store:
@@ -109,6 +115,7 @@ class Store:
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
+        self.node: int | None = None  # who claims, where several nodes share a database
         self.check: Callable[[], None] = driver.check
         self.changed: Callable[[], bool] = driver.changed
         self.sync: Callable[[], None] = driver.sync
@@ -121,7 +128,7 @@ class Store:
         Returns:
             False when the autocron lock is on and nothing was stored.
         """
-        return self._driver.write("insert", msgspec.structs.astuple(job), limit) == 1
+        return self._driver.write("insert", msgspec.structs.asdict(job), limit) == 1
 
     def exchange(self, transitions: Sequence[Transition], count: int, now: float) -> Exchange:
         """Store what became of claimed jobs and claim up to `count` due ones, in one transaction.
@@ -135,20 +142,19 @@ class Store:
         except BadRow:
             if not transitions:
                 return self._claim_around_bad(count, now)
-            refused, unstorable = self._store_around_bad(transitions)
-            return Exchange(refused, [], now, unstorable)
+            return msgspec.structs.replace(self._store_around_bad(transitions, now), next_due=now)
 
-    def _store_around_bad(self, transitions: Sequence[Transition]) -> tuple[list[str], dict[str, str]]:
+    def _store_around_bad(self, transitions: Sequence[Transition], now: float) -> Exchange:
         """Store transitions in halves, down to those that the database does not take."""
         try:
-            return self._exchange(transitions, 0, 0.0).refused, {}
+            return self._exchange(transitions, 0, now)
         except BadRow as error:
             if len(transitions) == 1:
-                return [], {transitions[0].uuid: str(error)}
+                return Exchange([], [], None, {transitions[0].uuid: str(error)})
         middle = len(transitions) // 2
-        refused, unstorable = self._store_around_bad(transitions[:middle])
-        more_refused, more_unstorable = self._store_around_bad(transitions[middle:])
-        return refused + more_refused, unstorable | more_unstorable
+        one, other = (self._store_around_bad(some, now) for some in (transitions[:middle], transitions[middle:]))
+        unstorable = one.unstorable | other.unstorable
+        return Exchange(one.refused + other.refused, [], None, unstorable, awaited=one.awaited + other.awaited)
 
     def _claim_around_bad(self, count: int, now: float) -> Exchange:
         """Claim ever fewer jobs until it works; the first one is parked when it cannot even be claimed alone."""
@@ -158,7 +164,7 @@ class Store:
                 return msgspec.structs.replace(self._exchange([], count, now), parked=parked)
             except BadRow as error:
                 if count == 1:
-                    ((first,),) = self._driver.read("first_due", (now,))
+                    ((first,),) = self._driver.read("first_due", {"now": now})
                     parked.append(self._park(first, error))
                 count = max(1, count // 2)
 
@@ -169,27 +175,28 @@ class Store:
     def _exchange(self, transitions: Sequence[Transition], count: int, now: float) -> Exchange:
         finished = [transition for transition in transitions if isinstance(transition, Finished)]
         requeued = [transition for transition in transitions if isinstance(transition, Requeued)]
-        with self._driver.transaction() as transaction:
-            late = self._end_claims(transaction, "finish", finished)
-            late += self._end_claims(transaction, "requeue", requeued)
-            due = _claims(transaction.value("due", {"now": now, "count": count})) if count else []
-            claims = [claim for claim in due if claim.begin_by is None or claim.begin_by > now]
-            if claims:
-                transaction.run("claim", {"now": now, "uuids": _json([claim.uuid for claim in claims])})
-            full = len(due) == count > 0
-            next_due = now if full else transaction.value("next_due")
-        if not isinstance(next_due, float):  # text sorts after all numbers: nothing else is queued
-            next_due = None
-        may_expire = len(claims) < len(due) or not all(one.begun for one in requeued)
-        return Exchange(late, claims, next_due, may_expire=may_expire)
+        steps: list[Step] = [("finish", {"batch": _json(some), "now": now}) for some in _batches(finished)]
+        steps += [("requeue", {"batch": _json(some), "now": now}) for some in _batches(requeued)]
+        ends = len(steps)
+        if count:
+            steps.append(("claim", {"now": now, "count": count, "node": self.node}))
+        steps.append(("next_due", {"now": now, "count": count}))
 
-    def _end_claims(self, transaction: Transaction, name: str, transitions: Sequence[Transition]) -> list[str]:
-        late = list[str]()
-        for some in _batches(transitions):
-            batch = {"batch": _json(some)}
-            late += _decode_uuids(transaction.value("late", batch))
-            transaction.run(name, batch)
-        return late
+        def read(rows: list[list[Row]]) -> Exchange:
+            told = [row for (row,) in rows[:ends]]
+            late = [uuid for (uuids, *_) in told for uuid in _decode_uuids(uuids)]
+            awaited = [uuid for (_, *more) in told for uuids in more for uuid in _decode_uuids(uuids)]
+            ((text, due),) = rows[ends] if count else [("[]", 0)]
+            claims = _claims(text)
+            ((next_due,),) = rows[-1]
+            if due == count > 0:
+                next_due = now
+            elif not isinstance(next_due, float):  # text sorts after all numbers: nothing else is queued
+                next_due = None
+            may_expire = len(claims) < due or not all(one.begun for one in requeued)
+            return Exchange(late, claims, next_due, may_expire=may_expire, awaited=awaited)
+
+        return self._driver.batch(steps, read)
 
     def expire(self, count: int, now: float, ttl: float) -> tuple[list[str], float | None]:
         """Cancel up to `count` jobs that were not begun in time.
@@ -202,12 +209,13 @@ class Store:
         Returns:
             Their uuids, and when the next job expires.
         """
-        ((next_expiry,),) = self._driver.read("next_expiry")
+        when = {"now": now}
+        ((next_expiry,),) = self._driver.read("next_expiry", when)
         if next_expiry is None or next_expiry > now:
             return [], next_expiry
         with self._driver.transaction() as transaction:
-            expired = transaction.run("expire", {"now": now, "count": count, "ttl": ttl})
-            next_expiry = transaction.value("next_expiry")
+            expired = transaction.run("expire", {**when, "count": count, "ttl": ttl})
+            ((next_expiry,),) = transaction.run("next_expiry", when)
         return [uuid for (uuid,) in expired], next_expiry
 
     def recover(self) -> tuple[list[Claim], list[str]]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import apsw
 
 from autocron.errors import StoreBusy, StoreError
-from autocron.store.base import CALL_LIMIT, Parameters, Row, Store, load_statements
+from autocron.store.base import CALL_LIMIT, Parameters, Row, Step, Store, T, load_statements
 from autocron.store.files import Identity, check_suitable, check_unchanged, identity
 from autocron.store.gate import Gate, gate_of
 from autocron.store.sqlite_errors import ERRORS, explain
@@ -21,7 +21,7 @@ from autocron.store.sqlite_open import Opener
 from autocron.store.sqlite_session import Session, Sessions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -76,6 +76,11 @@ class SqliteDriver:
             raise explain(error, self._path, committing=True) from error
         finally:
             self._connections.leave_gate(session)
+
+    def batch(self, steps: Sequence[Step], read: Callable[[list[list[Row]]], T]) -> T:
+        """Run statements as one transaction; nothing is kept when `read` raises."""
+        with self.transaction() as transaction:
+            return read([transaction.run(*step) for step in steps])
 
     def transaction(self, limit: float = CALL_LIMIT) -> _Transaction:
         """Run several statements as one; nothing of it is kept when the block raises."""
@@ -248,11 +253,6 @@ class _Transaction:
     def run(self, name: str, parameters: Parameters = ()) -> list[Row]:
         """Run a statement."""
         return self._execute(self._statements[name], parameters)
-
-    def value(self, name: str, parameters: Parameters = ()) -> Any:
-        """Run a statement that gives one value."""
-        ((value,),) = self.run(name, parameters)
-        return value
 
     def many(self, name: str, rows: Sequence[Parameters]) -> None:
         """Run a statement once for each row."""

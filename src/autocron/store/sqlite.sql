@@ -3,27 +3,27 @@
 -- name: insert
 -- Keep a call, unless the autocron lock is on.
 insert into jobs (uuid, task, arguments, state, run_at, created_at, begin_by, policy)
-select ?, ?, ?, 'queued', ?, ?, ?, ?
+select :uuid, :task, :arguments, 'queued', :run_at, :created_at, :begin_by, :policy
 where not exists (select 1 from settings where name = 'locked' and value = 'true');
 
--- name: due
--- The jobs that have been due for longest, as the claims that they are about to be.
+-- name: claim
+-- Take the jobs that have been due for longest, unless they have expired; give the claims, and how many were due.
 select json_group_array(
     json_array(uuid, attempt + 1, task, arguments, crashes, losses, :now, retries, begin_by, policy)
-) from (
+) filter (where begin_by is null or begin_by > :now), count(*) from (
     select uuid, attempt, task, arguments, crashes, losses, retries, begin_by, policy from jobs
     where state = 'queued' and held is null and run_at <= :now
     order by run_at, id limit :count
 );
-
--- name: claim
--- Take these jobs.
 update jobs set state = 'running', attempt = attempt + 1, started_at = :now
-where uuid in (select value from json_each(:uuids));
+where id in (
+    select id from jobs where state = 'queued' and held is null and run_at <= :now
+    order by run_at, id limit :count
+) and (begin_by is null or begin_by > :now);
 
 -- name: first_due
 -- The job that is claimed next.
-select id from jobs where state = 'queued' and held is null and run_at <= ? order by run_at, id limit 1;
+select id from jobs where state = 'queued' and held is null and run_at <= :now order by run_at, id limit 1;
 
 -- name: park
 -- A job cannot be run as it is stored.
@@ -33,20 +33,19 @@ update jobs set state = 'queued', held = ?, started_at = null where id = ?;
 -- When the next waiting job is due.
 select min(run_at) from jobs where state = 'queued' and held is null;
 
--- name: late
--- Which of these ends of claims come too late, because the claim is not held any more.
+-- name: finish
+-- Claimed jobs have reached their final states; what comes too late changes nothing, and is given.
 select json_group_array(value->>0) from json_each(:batch)
 where not exists (select 1 from jobs where uuid = value->>0 and attempt = value->>1 and state = 'running');
-
--- name: finish
--- Claimed jobs have reached their final states; what comes too late changes nothing.
 update jobs set state = value->>2, result = value->>3, error_message = value->>4, traceback = value->>5,
     started_at = value->>6, finished_at = value->>7, expires_at = value->>8
 from json_each(:batch)
 where uuid = value->>0 and attempt = value->>1 and state = 'running';
 
 -- name: requeue
--- Claimed jobs are queued again, perhaps parked; what comes too late changes nothing.
+-- Claimed jobs are queued again, perhaps parked; what comes too late changes nothing, and is given.
+select json_group_array(value->>0) from json_each(:batch)
+where not exists (select 1 from jobs where uuid = value->>0 and attempt = value->>1 and state = 'running');
 update jobs set state = 'queued', run_at = coalesce(value->>2, run_at), held = value->>3, crashes = value->>4,
     losses = value->>5, started_at = null, retries = value->>7, begin_by = iif(value->>8, null, begin_by),
     past_attempts = case when value->>6 is null then past_attempts

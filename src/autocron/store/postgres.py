@@ -1,0 +1,163 @@
+"""The store on PostgreSQL: statements run on connections that are lent by a pool."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from autocron.errors import ConfigError
+from autocron.store.base import CALL_LIMIT, Parameters, Row, Step, Store, T, load_statements
+from autocron.store.postgres_url import for_libpq, name, schema_of
+
+try:
+    from autocron.store.postgres_connection import ERRORS, Connection, ConnectionLost, Explainer, Kind, connect
+    from autocron.store.postgres_open import ensure_schema
+    from autocron.store.postgres_pool import Pool
+except ImportError as error:
+    raise ConfigError(
+        f"PostgreSQL needs a driver that is not installed ({error}): pip install 'autocron[postgres]'"
+    ) from error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    import psycopg
+
+    Cursor = psycopg.Cursor[tuple[Any, ...]]
+
+APPLICATION_CONNECTIONS = 8  # of one process; a thread that needs one waits for another to give its back
+_CLOCK = "coalesce(%(clock)s::float8, extract(epoch from clock_timestamp())::float8)"
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # in JSON; PostgreSQL's texts cannot hold it
+
+
+def open_store(address: str) -> Store:
+    """Give the store of an application or worker: nothing of a session is used, so pgbouncer may stand between."""
+    return Store(PostgresDriver(address, Kind.APPLICATION, APPLICATION_CONNECTIONS))
+
+
+def open_node_store(address: str) -> Store:
+    """Give the store of a node, on one connection."""
+    return Store(PostgresDriver(address, Kind.NODE, 1))
+
+
+class PostgresDriver:
+    """Runs the statements on a PostgreSQL database.
+
+    Args:
+        address: the canonical URL.
+        kind: what the connections are for.
+        size: how many there may be.
+        own_time: take the time of the database; without it what is handed in as ``now`` counts, as tests need it.
+    """
+
+    def __init__(self, address: str, kind: Kind, size: int, *, own_time: bool = True) -> None:
+        self._schema = schema_of(address)
+        self._own_time = own_time
+        self._is_ready = False
+        self._explainer = Explainer(address, name(address))
+        url = for_libpq(address)
+        self._pool = Pool(lambda deadline: self._connect(url, kind, deadline), size, self._explainer.name)
+        self._statements = {
+            name: text.replace("{clock}", _CLOCK).replace("{schema}", self._schema).encode()
+            for name, text in load_statements("postgres").items()
+        }
+
+    def read(self, name: str, parameters: Parameters = ()) -> list[Row]:
+        """Run a statement that changes nothing; once more when the connection turns out to be lost."""
+        try:
+            return self._read(name, parameters)
+        except ConnectionLost:
+            return self._read(name, parameters)
+
+    def write(self, name: str, parameters: Parameters, limit: float) -> int:
+        """Run one changing statement in a transaction of its own; give the number of changed rows."""
+        with self._lend(limit, committing=True) as connection:
+            return self._execute(connection, name, parameters).rowcount
+
+    def batch(self, steps: Sequence[Step], read: Callable[[list[list[Row]]], T]) -> T:
+        """Run statements as one transaction, in one round trip; what PostgreSQL stores `read` can always read."""
+        with self._lend(CALL_LIMIT, committing=True) as connection:
+            with connection.pipeline():  # what is sent until its end is one transaction
+                cursors = [self._execute(connection, *step) for step in steps]
+            return read([cursor.fetchall() for cursor in cursors])
+
+    @contextmanager
+    def transaction(self, limit: float = CALL_LIMIT) -> Generator[_Transaction]:
+        """Run several statements as one; nothing of it is kept when the block raises."""
+        with self._lend(limit, committing=True) as connection, connection.transaction():
+            yield _Transaction(connection, self._execute)
+
+    def changed(self) -> bool:
+        """Has somebody changed the database? Nothing tells: look."""
+        return True
+
+    def check(self) -> None:
+        """There are no files that could be replaced."""
+
+    def sync(self) -> None:
+        """What is committed is safe already."""
+
+    def checkpoint(self) -> int:
+        """The server does that."""
+        return 0
+
+    def close(self) -> None:
+        """Close the connections; the next use opens them again."""
+        self._pool.close()
+
+    def _read(self, name: str, parameters: Parameters) -> list[Row]:
+        with self._lend(CALL_LIMIT) as connection:
+            return self._execute(connection, name, parameters).fetchall()
+
+    def _execute(self, connection: Connection, name: str, parameters: Parameters) -> Cursor:
+        return connection.execute(self._statements[name], self._completed(parameters))
+
+    def _completed(self, parameters: Parameters) -> Parameters:
+        if not isinstance(parameters, dict):
+            return parameters
+        values: dict[str, Any] = dict(parameters)
+        values["clock"] = None if self._own_time else values.get("now", values.get("created_at"))
+        batch: str = values.get("batch", "")
+        if "\\u0000" in batch:
+            values["batch"] = _NUL.sub(r"\1\\ufffd", batch)
+        return values
+
+    @contextmanager
+    def _lend(self, limit: float, *, committing: bool = False) -> Generator[Connection]:
+        is_used = False
+        try:
+            with self._pool.lend(limit) as connection:
+                is_used = True
+                yield connection
+        except ERRORS as error:
+            raise self._explainer.explain(error, committing=committing and is_used) from error
+
+    def _connect(self, url: str, kind: Kind, deadline: float) -> Connection:
+        connection = connect(url, kind, deadline)
+        if not self._is_ready:
+            try:
+                ensure_schema(connection, self._schema, self._explainer.name)
+            except BaseException:
+                connection.close()
+                raise
+            self._is_ready = True
+        return connection
+
+
+class _Transaction:
+    """Several statements, all of them or none."""
+
+    def __init__(self, connection: Connection, execute: Callable[[Connection, str, Parameters], Cursor]) -> None:
+        self._connection = connection
+        self._execute = execute
+
+    def run(self, name: str, parameters: Parameters = ()) -> list[Row]:
+        """Run a statement."""
+        cursor = self._execute(self._connection, name, parameters)
+        return cursor.fetchall() if cursor.description else []
+
+    def many(self, name: str, rows: Sequence[Parameters]) -> None:
+        """Run a statement once for each row."""
+        for row in rows:
+            self._execute(self._connection, name, row)

@@ -1,0 +1,252 @@
+-- Every statement that autocron runs on PostgreSQL. The names are the same in each dialect.
+--
+-- {schema} is the name of the schema and {clock} the time of the database, which is what is stored. %(now)s is the time
+-- of the machine that asks: the times that it hands in are shifted by the difference of the two, so that its clock may
+-- be wrong.
+
+-- name: insert
+-- Keep a call, unless the autocron lock is on.
+with clock as (select {clock} as now, {clock} - %(created_at)s::float8 as ahead)
+insert into {schema}.jobs (uuid, task, arguments, state, run_at, created_at, begin_by, policy)
+select %(uuid)s, %(task)s, %(arguments)s, 'queued',
+    case when %(is_moment)s then greatest(%(run_at)s::float8, now) else %(run_at)s::float8 + ahead end, now,
+    case when %(begins_by_moment)s then %(begin_by)s::float8 else %(begin_by)s::float8 + ahead end, %(policy)s
+from clock
+where not exists (select from {schema}.settings where name = 'locked' and value = 'true');
+
+-- name: claim
+-- Take the jobs that have been due for longest, unless they have expired or others are taking them; give the claims, and
+-- how many were due.
+with clock as materialized (select {clock} as now),
+due as materialized (
+    select ctid, begin_by is null or begin_by > (select now from clock) as is_wanted from {schema}.jobs
+    where state = 'queued' and held is null and run_at <= (select now from clock)
+    order by run_at, id limit %(count)s for update skip locked
+),
+claimed as (
+    update {schema}.jobs set state = 'running', attempt = attempt + 1, started_at = (select now from clock),
+        node = %(node)s
+    where ctid = any (array(select ctid from due where is_wanted))
+    returning id, run_at, json_build_array(
+        uuid, attempt, task, arguments, crashes, losses, %(now)s::float8, retries,
+        begin_by + %(now)s::float8 - (select now from clock), policy
+    ) as claim
+)
+select coalesce(json_agg(claim order by run_at, id), '[]')::text, (select count(*) from due) from claimed;
+
+-- name: first_due
+-- The job that is claimed next.
+select uuid from {schema}.jobs
+where state = 'queued' and held is null and run_at <= (select {clock}) order by run_at, id limit 1;
+
+-- name: park
+-- A job cannot be run as it is stored.
+update {schema}.jobs set state = 'queued', held = %s, started_at = null, node = null where uuid = %s;
+
+-- name: next_due
+-- When the next waiting job is due. What is due already and was neither claimed nor has expired is claimed by others.
+with clock as materialized (select {clock} as now)
+select (
+    select run_at from {schema}.jobs
+    where state = 'queued' and held is null
+        and (%(count)s = 0 or run_at > (select now from clock) or begin_by <= (select now from clock))
+    order by run_at limit 1
+) - now + %(now)s::float8 from clock;
+
+-- name: finish
+-- Claimed jobs have reached their final states; what comes too late changes nothing, and is given. What is awaited, too.
+with clock as materialized (select {clock} - %(now)s::float8 as ahead),
+batch as materialized (
+    select value->>0 as uuid, (value->>1)::integer as attempt, value from json_array_elements(%(batch)s::json) as value
+    order by 1
+),
+ended as (
+    update {schema}.jobs set state = value->>2, result = value->>3, error_message = value->>4, traceback = value->>5,
+        started_at = (value->>6)::float8 + ahead, finished_at = (value->>7)::float8 + ahead,
+        expires_at = (value->>8)::float8 + ahead, node = null
+    from batch, clock
+    where jobs.uuid = batch.uuid and jobs.attempt = batch.attempt and state = 'running'
+    returning jobs.uuid, awaited
+)
+select
+    (select coalesce(json_agg(uuid), '[]')::text from batch where uuid not in (select uuid from ended)),
+    (select coalesce(json_agg(uuid), '[]')::text from ended where awaited);
+
+-- name: requeue
+-- Claimed jobs are queued again, perhaps parked; what comes too late changes nothing, and is given.
+with clock as materialized (select {clock} - %(now)s::float8 as ahead),
+batch as materialized (
+    select value->>0 as uuid, (value->>1)::integer as attempt, value from json_array_elements(%(batch)s::json) as value
+    order by 1
+),
+ended as (
+    update {schema}.jobs set state = 'queued', run_at = coalesce((value->>2)::float8 + ahead, run_at),
+        held = value->>3, crashes = (value->>4)::integer, losses = (value->>5)::integer, started_at = null, node = null,
+        retries = (value->>7)::integer, begin_by = case when not (value->>8)::boolean then begin_by end,
+        past_attempts = case when value->>6 is null then past_attempts
+            else concat('[', nullif(substr(past_attempts, 2, length(past_attempts) - 2), '') || ',', value->>6, ']') end
+    from batch, clock
+    where jobs.uuid = batch.uuid and jobs.attempt = batch.attempt and state = 'running'
+    returning jobs.uuid
+)
+select coalesce(json_agg(uuid), '[]')::text from batch where uuid not in (select uuid from ended);
+
+-- name: next_expiry
+-- When the next job expires that has not begun.
+select (
+    select begin_by from {schema}.jobs where begin_by is not null and state in ('waiting', 'queued')
+    order by begin_by limit 1
+) - {clock} + %(now)s::float8;
+
+-- name: expire
+-- Jobs that have not begun in time, the one that expired first before the others.
+with clock as materialized (select {clock} as now)
+update {schema}.jobs set state = 'cancelled', held = null, error_message = 'expired', finished_at = now,
+    expires_at = now + coalesce(substring(policy from '"result_ttl":([0-9.e+-]+)')::float8, %(ttl)s)
+from clock
+where ctid = any (array(
+    select ctid from {schema}.jobs
+    where begin_by <= (select now from clock) and begin_by is not null and state in ('waiting', 'queued')
+    order by begin_by limit %(count)s for update skip locked
+))
+returning uuid;
+
+-- name: running
+-- The jobs that are held by a node that is no more.
+select uuid from {schema}.jobs
+where state = 'running' and not exists (select from {schema}.nodes where nodes.id = jobs.node) order by started_at;
+
+-- name: claim_of
+-- What was claimed with a job.
+select json_build_array(
+    json_build_array(uuid, attempt, task, arguments, crashes, losses, started_at, retries, begin_by, policy)
+)::text from {schema}.jobs where uuid = %s;
+
+-- name: get
+-- Everything about one job whose result has not expired.
+select uuid, task, state, held, attempt, created_at, run_at, started_at, finished_at, result, error_message,
+    traceback, past_attempts
+from {schema}.jobs
+where uuid = %(uuid)s and (expires_at is null or expires_at > {clock});
+
+-- name: find_running
+-- What runs now, oldest first.
+select uuid, task, state, held, attempt, created_at, run_at, started_at, finished_at, null, error_message,
+    traceback, past_attempts
+from {schema}.jobs where state = 'running' order by started_at limit %(count)s;
+
+-- name: find_queued
+-- What comes next.
+select uuid, task, state, held, attempt, created_at, run_at, started_at, finished_at, null, error_message,
+    traceback, past_attempts
+from {schema}.jobs where state = 'queued' and held is null order by run_at, id limit %(count)s;
+
+-- name: find_failed
+-- What failed last.
+select uuid, task, state, held, attempt, created_at, run_at, started_at, finished_at, null, error_message,
+    traceback, past_attempts
+from {schema}.jobs
+where state = 'failed' and expires_at > {clock}
+order by finished_at desc limit %(count)s;
+
+-- name: final_among
+-- Which of these jobs have come to their end, or are unknown.
+select uuid from json_array_elements_text(%(uuids)s::json) as asked (uuid)
+where not exists (
+    select from {schema}.jobs where jobs.uuid = asked.uuid and state in ('waiting', 'queued', 'running')
+);
+
+-- name: count_states
+-- How many jobs are in each state.
+select state, count(*) from {schema}.jobs group by state;
+
+-- name: count_queued
+-- How many queued jobs are due later, and how many are parked.
+select count(*) filter (where held is null and run_at > now), count(*) filter (where held is not null)
+from {schema}.jobs, (select {clock} as now) as clock where state = 'queued';
+
+-- name: release_held
+-- Parked jobs of these tasks may run: the code has them now.
+update {schema}.jobs set held = null
+where held is not null and task in (select json_array_elements_text(%(tasks)s::json));
+
+-- name: prune
+-- Results that nobody may ask for any more.
+delete from {schema}.jobs where ctid = any (array(
+    select ctid from {schema}.jobs
+    where expires_at <= (select {clock})
+    order by expires_at limit %(count)s for update skip locked
+));
+
+-- name: settings
+-- All settings that differ from the defaults.
+select name, value from {schema}.settings;
+
+-- name: set
+-- Store a setting.
+insert into {schema}.settings (name, value) values (%s, %s) on conflict (name) do update set value = excluded.value;
+
+-- name: unset_all
+-- Back to the defaults, except for the lock.
+delete from {schema}.settings where name <> 'locked';
+
+-- name: modules
+-- The modules in which applications have declared tasks.
+select name from {schema}.modules order by name;
+
+-- name: add_module
+-- Remember a module in which tasks are declared.
+insert into {schema}.modules (name) values (%s) on conflict do nothing;
+
+-- name: remove_module
+-- A module that no longer exists.
+delete from {schema}.modules where name = %s;
+
+-- name: schedules
+-- The schedules that the code declares, with their cursors.
+select name, task, module, text, tz, missed, overlap, expires, policy, cursor
+from {schema}.schedules where active order by name;
+
+-- name: declare
+-- The code declares this schedule. A new or changed one starts now; an unchanged one goes on at its cursor.
+insert into {schema}.schedules (name, task, module, text, tz, missed, overlap, expires, policy, cursor, active)
+values (%(name)s, %(task)s, %(module)s, %(text)s, %(tz)s, %(missed)s, %(overlap)s, %(expires)s, %(policy)s, {clock},
+    true)
+on conflict (name) do update set
+    cursor = case when schedules.text = excluded.text and schedules.tz = excluded.tz then schedules.cursor
+        else excluded.cursor end,
+    task = excluded.task, module = excluded.module, text = excluded.text, tz = excluded.tz,
+    missed = excluded.missed, overlap = excluded.overlap, expires = excluded.expires, policy = excluded.policy,
+    active = true
+where (schedules.task, schedules.module, schedules.text, schedules.tz, schedules.missed, schedules.overlap,
+    schedules.expires, schedules.policy, schedules.active)
+    is distinct from (excluded.task, excluded.module, excluded.text, excluded.tz, excluded.missed, excluded.overlap,
+        excluded.expires, excluded.policy, true);
+
+-- name: retire
+-- These modules were imported, and these schedules are all that they declare.
+update {schema}.schedules set active = false
+where name in (
+    select name from {schema}.schedules
+    where active and module in (select json_array_elements_text(%(modules)s::json))
+        and name not in (select json_array_elements_text(%(names)s::json))
+    order by name for update
+);
+
+-- name: advance
+-- Move a cursor; it only goes forward, so whoever comes second changes nothing.
+update {schema}.schedules set cursor = %(cursor)s where name = %(name)s and cursor < %(cursor)s and active
+returning name;
+
+-- name: unfinished_of
+-- Does an earlier run of this schedule still wait or run?
+select exists (
+    select from {schema}.jobs where schedule = %s and state in ('waiting', 'queued', 'running')
+)::integer;
+
+-- name: fire
+-- The job of a slot; a slot has one job at most.
+insert into {schema}.jobs (uuid, task, arguments, state, run_at, created_at, begin_by, policy, schedule, slot)
+values (%(uuid)s, %(task)s, %(arguments)s, 'queued', %(run_at)s, %(created_at)s, %(begin_by)s, %(policy)s, %(schedule)s,
+    %(slot)s)
+on conflict do nothing;

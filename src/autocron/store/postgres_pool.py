@@ -1,0 +1,125 @@
+"""A few connections that the threads of a process share; a forked child opens its own."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections import deque
+from contextlib import contextmanager, suppress
+from threading import BoundedSemaphore
+from time import monotonic
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+from psycopg import Error
+from psycopg.pq import TransactionStatus
+
+from autocron.errors import StoreBusy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from autocron.store.postgres_connection import Connection
+
+
+class _Share:
+    """What belongs to one process."""
+
+    def __init__(self, size: int) -> None:
+        self.pid = os.getpid()
+        self.places = BoundedSemaphore(size)
+        self.idle: deque[Connection] = deque()
+        self.lent: set[Connection] = set()
+
+
+class Pool:
+    """Lends a connection to one call at a time.
+
+    Args:
+        connect: opens a connection until a moment of the monotonic clock.
+        size: how many there are at most.
+        name: of the database, for people.
+    """
+
+    def __init__(self, connect: Callable[[float], Connection], size: int, name: str) -> None:
+        self._connect = connect
+        self._size = size
+        self._name = name
+        self._share = _Share(size)
+        _pools.add(self)
+
+    @contextmanager
+    def lend(self, limit: float) -> Generator[Connection]:
+        """Lend a connection for a block that may take `limit` seconds."""
+        deadline = monotonic() + limit
+        share = self._current()
+        if not share.places.acquire(timeout=max(limit, 0)):
+            raise StoreBusy(f"Other threads of this process have used {self._name} for {limit:.1f} s. Try again.")
+        connection = None
+        try:
+            connection = self._idle(share) or self._connect(deadline)
+            share.lent.add(connection)
+            connection.deadline = deadline
+            yield connection
+        finally:
+            if connection is not None:
+                self._take_back(share, connection)
+            share.places.release()
+
+    def close(self) -> None:
+        """Close the connections that are not lent; the next use opens one again."""
+        share = self._current()
+        while share.idle:
+            share.idle.pop().close()
+
+    def forget(self) -> None:
+        """Leave the connections to the parent of this forked child."""
+        share, self._share = self._share, _Share(self._size)
+        for connection in (*share.idle, *share.lent):
+            _kept.append(connection)
+            with suppress(OSError, Error):
+                os.close(connection.fileno())  # says nothing to the server, as closing the connection would
+
+    def _current(self) -> _Share:
+        if self._share.pid != os.getpid():  # forked where no hooks ran
+            self.forget()
+        return self._share
+
+    @staticmethod
+    def _idle(share: _Share) -> Connection | None:
+        while share.idle:
+            connection = share.idle.pop()
+            if _is_quiet(connection):
+                return connection
+            connection.close()
+        return None
+
+    @staticmethod
+    def _take_back(share: _Share, connection: Connection) -> None:
+        if share.pid != os.getpid():  # a fork inside of the block: it is the parent's
+            return
+        share.lent.discard(connection)
+        if connection.pgconn.transaction_status == TransactionStatus.IDLE:
+            share.idle.append(connection)
+        else:
+            connection.close()
+
+
+def _is_quiet(connection: Connection) -> bool:
+    """Has the server neither gone nor said something while nobody used the connection?"""
+    try:
+        return not select.select([connection.fileno()], [], [], 0)[0]
+    except (OSError, ValueError, Error):
+        return False
+
+
+_pools = WeakSet[Pool]()
+_kept: list[Connection] = []  # of a parent; deleting one would close it
+
+
+def _forget_all() -> None:
+    for pool in _pools:
+        pool.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)

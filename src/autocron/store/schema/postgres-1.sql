@@ -1,0 +1,80 @@
+-- The first schema. {schema} is its name.
+
+create table {schema}.jobs (
+    id            bigint generated always as identity,  -- the order in which calls came
+    uuid          text collate "C" primary key,
+    task          text not null,
+    arguments     text not null,             -- JSON
+    state         text collate "C" not null,
+    held          text,                      -- why a queued job is parked
+    run_at        float8 not null,
+    attempt       integer not null default 0,
+    crashes       integer not null default 0,
+    losses        integer not null default 0,
+    retries       integer not null default 0, -- used so far
+    begin_by      float8,                    -- not begun by then: cancelled; null also when it was begun
+    policy        text,                      -- JSON: how it is run, where that is not the default
+    created_at    float8 not null,
+    started_at    float8,
+    finished_at   float8,
+    expires_at    float8,
+    result        text,                      -- JSON
+    error_message text not null default '',
+    traceback     text not null default '',
+    past_attempts text,                      -- JSON
+    schedule      text,
+    slot          float8,
+    node          bigint,                    -- who holds it while it runs
+    awaited       boolean not null default false  -- on another machine than the one that runs it
+) with (
+    -- Each job leaves two dead rows: vacuum has to come often and must not pause, or claims have to pass them by.
+    fillfactor = 85,
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_threshold = 2000,
+    autovacuum_vacuum_cost_delay = 0,
+    autovacuum_vacuum_insert_scale_factor = 0.1,
+    autovacuum_analyze_scale_factor = 0.1
+);
+create index jobs_ready on {schema}.jobs (run_at, id) where state = 'queued' and held is null;
+create index jobs_held on {schema}.jobs (task) where held is not null;
+create index jobs_running on {schema}.jobs (started_at) where state = 'running';
+create index jobs_failed on {schema}.jobs (finished_at) where state = 'failed';
+create index jobs_expiring on {schema}.jobs (expires_at) where expires_at is not null;
+create index jobs_begin_by on {schema}.jobs (begin_by) where begin_by is not null and state in ('waiting', 'queued');
+create unique index jobs_slot on {schema}.jobs (schedule, slot) where schedule is not null;
+create index jobs_unfinished on {schema}.jobs (schedule)
+    where schedule is not null and state in ('waiting', 'queued', 'running');
+
+create table {schema}.settings (
+    name  text primary key,
+    value text not null                      -- JSON
+);
+
+create table {schema}.modules (
+    name text collate "C" primary key        -- an application has declared tasks in it
+);
+
+create table {schema}.schedules (
+    name    text collate "C" primary key,
+    task    text not null,
+    module  text not null,
+    text    text not null,                   -- the expression, or "every SECONDS"
+    tz      text not null,
+    missed  text not null,
+    overlap text not null,
+    expires float8,                          -- seconds in which its jobs must begin
+    policy  text,                            -- JSON: of its jobs
+    cursor  float8 not null,                 -- no slot up to here fires any more
+    active  boolean not null                 -- false: no longer in the code
+);
+
+create table {schema}.nodes (
+    id           bigint generated always as identity primary key,
+    place        text not null,              -- the lock file of a machine: it has one node at a time
+    host         text not null,
+    pid          integer not null,
+    started_at   float8 not null,
+    heartbeat_at float8 not null
+) with (fillfactor = 50);
+
+create table {schema}.version (number integer not null);
