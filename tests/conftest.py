@@ -26,6 +26,7 @@ from autocron.cli.facts import ask_node
 from autocron.model import NewJob, StoredJob
 from autocron.names import new_uuid
 from autocron.store import paths
+from autocron.store.place import Place
 from autocron.store.sqlite import open_store
 
 T = TypeVar("T")
@@ -245,7 +246,7 @@ class Lab:
 
     def status(self) -> wire.Status | None:
         """Ask the node; None when there is none that answers."""
-        return ask_node(self.database)
+        return ask_node(Place.of_file(self.database))
 
     def node(self, other_than: int = 0) -> int:
         """Wait for a node; give its pid."""

@@ -3,13 +3,13 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autocron.bell import Bell
 from autocron.link import Link
 from autocron.model import Durability, NewJob
 from autocron.model import Settings as StoredSettings
+from autocron.store.place import Place, open_store
 
 if TYPE_CHECKING:
     from autocron.store.base import Store
@@ -23,7 +23,7 @@ def _silence() -> None:
 class Active:
     """A database in use by this process."""
 
-    path: Path | None  # None: given with its store
+    place: Place | None  # None: given with its store
     durability: Durability
     link: Link | None = None
     grace: float = StoredSettings().grace
@@ -34,19 +34,17 @@ class Active:
     opening: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        if self.path is not None:
-            self._bell = Bell(self.path)
+        if self.place is not None:
+            self._bell = Bell(self.place.files)
             self.ring = self._bell.ring
 
     @property
     def store(self) -> "Store":
         """The store, opened by its first use."""
         if self._store is None:
-            from autocron.store.sqlite import open_store  # loading SQLite is left to those who need it
-
-            assert self.path is not None
+            assert self.place is not None
             with self.opening:
-                self._store = self._store or open_store(self.path, durability=self.durability)
+                self._store = self._store or open_store(self.place, durability=self.durability)
         return self._store
 
     @store.setter

@@ -24,7 +24,8 @@ from autocron.names import new_uuid
 from autocron.program import SERVER_COMMANDS, describe, management_command
 from autocron.result import TaskResult, find_result
 from autocron.settings import Settings, wanted_settings
-from autocron.store.paths import Database, resolve_database
+from autocron.store.paths import Database
+from autocron.store.place import Place, find_place
 from autocron.task import AnyTask, Registry, calling_module, registry
 from autocron.wire import Program
 
@@ -69,7 +70,7 @@ class App:
             active.opening = threading.Lock()
             if active.link is not None:
                 active.link.forget()
-                active.link = self._new_link(active, active.link.database)
+                active.link = self._new_link(active, active.link.place)
 
     def _check_process(self) -> None:
         if self._pid != os.getpid():  # forked where no hooks ran
@@ -84,17 +85,19 @@ class App:
         durability: Durability,
         settings: Settings,
         module: str | None,
+        *,
+        schema: str | None = None,
     ) -> bool:
         """Begin background work; see start()."""
         self._check_process()
         if self._is_worker:
             return False
         wanted = wanted_settings(workers, durability, settings)
-        path = resolve_database(database)
+        place = find_place(database, schema)
         if module:
             self._started_in.add(module)
         with self._starting:
-            active = self._activate(path, durability)
+            active = self._activate(place, durability)
             command = management_command()
             self._is_inline = command == "test"
             if command is not None and command not in SERVER_COMMANDS:
@@ -105,22 +108,22 @@ class App:
             if workers == 0:
                 active.store.close()
                 return False
-            active.link = active.link or self._new_link(active, path)
+            active.link = active.link or self._new_link(active, place)
             try:
                 return active.link.open()
             finally:
                 active.store.close()  # a server may fork now; each process opens the database when it needs it
 
-    def _activate(self, path: Path, durability: Durability) -> Active:
+    def _activate(self, place: Place, durability: Durability) -> Active:
         known = self._active
         if known is None:
-            return Active(path, durability)
-        if known.path != path:
+            return Active(place, durability)
+        if known.place != place:
             raise ConfigError(
-                f"this process works with {known.path} already; call autocron.stop() before you start with {path}"
+                f"this process works with {known.place} already; call autocron.stop() before you start with {place}"
             )
         if known.durability != durability:
-            return Active(path, durability, known.link)
+            return Active(place, durability, known.link)
         return known
 
     def _store_settings(self, active: Active, wanted: dict[str, Any]) -> None:
@@ -129,13 +132,13 @@ class App:
         if changed:
             active.store.set(changed)
             told = ", ".join(f"{name} {stored[name]} -> {value}" for name, value in changed.items())
-            logger.info("%s (stored in %s)", told, active.path)
+            logger.info("%s (stored in %s)", told, active.place)
             stored |= changed
         active.max_payload, active.grace = stored["max_payload"], stored["grace"]
 
-    def _new_link(self, active: Active, path: Path) -> Link:
+    def _new_link(self, active: Active, place: Place) -> Link:
         return Link(
-            path,
+            place,
             self._describe,
             lambda: _is_locked(active.store),
         )
@@ -267,6 +270,7 @@ def start(
     workers: int | None = None,
     *,
     durability: Durability = "normal",
+    schema: str | None = None,
     **settings: Unpack[Settings],
 ) -> bool:
     """Begin background work: worker processes start and stop with the application.
@@ -274,10 +278,13 @@ def start(
     It may be called any number of times, by any number of processes.
 
     Args:
-        database: a name (in ``~/.autocron``, or $AUTOCRON_HOME), or an absolute path; None: $AUTOCRON_DATABASE.
+        database: a name (in ``~/.autocron``, or $AUTOCRON_HOME), an absolute path, or a ``postgresql://`` URL; None:
+            $AUTOCRON_DATABASE.
         workers: how many processes work; stored. None takes the stored number, 1 at first. With 0 this process only
             stores calls, for others to run them.
         durability: "full" waits for the disk before a call returns; "normal" may lose the last calls at a power cut.
+            PostgreSQL has settings of its own for that.
+        schema: where autocron's tables are in a PostgreSQL database ("autocron"); the URL may say it, too.
         settings: see Settings; stored.
 
     Returns:
@@ -288,7 +295,7 @@ def start(
         ConfigError: the name or a setting can't be meant, or this process works with another database.
         StoreError: the database can't be used.
     """
-    return _app.start(database, workers, durability, settings, calling_module())
+    return _app.start(database, workers, durability, settings, calling_module(), schema=schema)
 
 
 def stop() -> None:
@@ -325,6 +332,7 @@ def lifespan(
     workers: int | None = None,
     *,
     durability: Durability = "normal",
+    schema: str | None = None,
     wrap: Callable[[Any], AbstractAsyncContextManager[Any]] | None = None,
     **settings: Unpack[Settings],
 ) -> Callable[[Any], AbstractAsyncContextManager[Any]]:
@@ -334,6 +342,7 @@ def lifespan(
         database: this and the others as for start().
         workers: how many processes work.
         durability: "full" or "normal".
+        schema: as for start().
         wrap: the application's own lifespan, which runs inside of this one.
         settings: see Settings.
     """
@@ -341,7 +350,7 @@ def lifespan(
 
     @contextlib.asynccontextmanager
     async def run(app: Any) -> AsyncGenerator[Any]:
-        await _app.in_thread(lambda: _app.start(database, workers, durability, settings, module))
+        await _app.in_thread(lambda: _app.start(database, workers, durability, settings, module, schema=schema))
         try:
             if wrap is None:
                 yield None

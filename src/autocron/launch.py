@@ -14,6 +14,7 @@ from autocron import wire
 from autocron.errors import AutocronError
 from autocron.program import interpreter
 from autocron.store import paths
+from autocron.store.place import Place
 
 CONNECT_LIMIT = 10.0  # seconds
 NO_SOCKET_LIMIT = 5.0  # seconds for which a node may hold its lock without having a socket
@@ -37,20 +38,21 @@ class Connection:
     early: list[Any] = field(default_factory=list[Any])
 
 
-def connect(database: Path, hello: bytes, limit: float = CONNECT_LIMIT) -> Connection:
+def connect(place: Place, hello: bytes, limit: float = CONNECT_LIMIT) -> Connection:
     """Connect to the node of this database, after starting one if there is none.
 
     Raises:
         NoNode: this did not succeed within the limit, in seconds.
     """
     try:
-        with _Launcher(database) as launcher:
-            return _connect(database, hello, limit, launcher)
+        with _Launcher(place) as launcher:
+            return _connect(place, hello, limit, launcher)
     except OSError as error:
-        raise NoNode(f"no node could be started for {database}: {error}") from error
+        raise NoNode(f"no node could be started for {place}: {error}") from error
 
 
-def _connect(database: Path, hello: bytes, limit: float, launcher: "_Launcher") -> Connection:
+def _connect(place: Place, hello: bytes, limit: float, launcher: "_Launcher") -> Connection:
+    database = place.files
     start = time.monotonic()
     for pause in _pauses():
         if connection := _try_connect(database, hello, start + limit):
@@ -58,7 +60,7 @@ def _connect(database: Path, hello: bytes, limit: float, launcher: "_Launcher") 
         launcher.start_if_needed()
         waited = time.monotonic() - start
         if waited > limit:
-            raise NoNode(f"the node of {database} did not answer within {limit:.0f} s{launcher.reason()}")
+            raise NoNode(f"the node of {place} did not answer within {limit:.0f} s{launcher.reason()}")
         if waited > NO_SOCKET_LIMIT and launcher.is_node_alive() and not paths.socket_path(database).exists():
             raise NoNode(
                 f"a node holds {paths.lock_path(database)}, but has no {paths.socket_path(database)}{launcher.reason()}"
@@ -108,8 +110,9 @@ def _welcomed(sock: socket.socket) -> Connection | None:
 class _Launcher:
     """Starts a node, as long as no other process of the machine is doing that for this database."""
 
-    def __init__(self, database: Path) -> None:
-        self._database = database
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._database = database = place.files
         self._is_ours = False
         self._next_start = 0.0
         self._pause = 0.2
@@ -142,19 +145,20 @@ class _Launcher:
         self._is_ours = self._is_ours or paths.try_lock(self._database, paths.SPAWN_BYTE)
         now = time.monotonic()
         if self._is_ours and now >= self._next_start and not self.is_node_alive():
-            _spawn(self._database)
+            _spawn(self._place)
             self._next_start = time.monotonic() + self._pause
             self._pause *= 2
 
 
-def _spawn(database: Path) -> None:
+def _spawn(place: Place) -> None:
     import subprocess  # only one process of a machine needs it
 
     # It leaves its parent by itself and is of no session, terminal or pipe of the application.
+    # Everybody may read its command line, so that must not hold a password.
     python = interpreter()
     process = subprocess.Popen(
-        [python, "-P", "-m", "autocron.node", str(database)],
-        env=paths.package_environ(os.environ),
+        [python, "-P", "-m", "autocron.node", str(place.files)],
+        env=paths.package_environ({**os.environ, "AUTOCRON_DATABASE": place.address}),
         cwd="/",
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

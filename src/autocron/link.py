@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator
-from pathlib import Path
 from typing import Any
 
 from autocron import wire
@@ -17,6 +16,7 @@ from autocron.errors import AutocronError
 from autocron.launch import CONNECT_LIMIT, Connection, NoNode, connect
 from autocron.log import logger
 from autocron.store import paths
+from autocron.store.place import Place
 from autocron.terminal import Terminal
 from autocron.version import VERSION
 
@@ -37,13 +37,13 @@ class Link:
     threads do not run between calls, the next call connects.
 
     Args:
-        database: the full path.
+        place: the database.
         program: gives what the node is to know of this application now.
         is_locked: tells whether the autocron lock is on, so that no node is wanted.
     """
 
-    def __init__(self, database: Path, program: Callable[[], wire.Program], is_locked: Callable[[], bool]) -> None:
-        self.database = database
+    def __init__(self, place: Place, program: Callable[[], wire.Program], is_locked: Callable[[], bool]) -> None:
+        self.place = place
         self._program = program
         self._is_locked = is_locked
         self._connection: Connection | None = None
@@ -88,18 +88,18 @@ class Link:
         try:
             self._connect_if_wanted(CALL_CONNECT_LIMIT)
         except Exception as error:
-            self._complain(f"there is no link to the node of {self.database}: {error}")
+            self._complain(f"there is no link to the node of {self.place}: {error}")
         if self._connection is None:
             self._next_try = time.monotonic() + LONGEST_PAUSE
         else:
             self._ensure_keeper()
 
     def _connect(self, limit: float = CONNECT_LIMIT) -> bool:
-        owner = paths.other_owner(self.database)
+        owner = paths.other_owner(self.place.files)
         self._is_guest = owner is not None
         if owner:
             self._complain(
-                f"{self.database} belongs to {owner}, and this process runs as root: it only stores calls, and starts"
+                f"{self.place} belongs to {owner}, and this process runs as root: it only stores calls, and starts"
                 " no node, whose workers would run them as root. Run the application as that user, or give root a"
                 " database of its own",
                 logging.WARNING,
@@ -108,7 +108,7 @@ class Link:
         self._declared = self._program()
         hello = wire.Hello(self._declared, os.getpid(), VERSION)
         try:
-            connection = connect(self.database, wire.frame(hello), limit)
+            connection = connect(self.place, wire.frame(hello), limit)
         except NoNode as error:
             self._complain(f"{error}. Calls are stored, and run when a node can be reached")
             return False
@@ -139,7 +139,7 @@ class Link:
         """Tell the node that there may be something to do; waits only where no thread can connect."""
         if not self._send(WAKE):
             if self._is_guest:
-                ring(self.database)
+                ring(self.place.files)
             self._poked.set()
             if not self._ensure_keeper():
                 self._connect_in_call()
@@ -253,7 +253,7 @@ class Link:
             except AutocronError as error:
                 self._complain(str(error))
             except Exception:
-                logger.exception("the link to the node of %s failed; it is made again", self.database)
+                logger.exception("the link to the node of %s failed; it is made again", self.place)
             failures = 0 if time.monotonic() - start > SHORT_SESSION else failures + 1
             if failures > 1:
                 self._closed.wait(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failures - 2)))

@@ -158,7 +158,8 @@ class Setup(msgspec.Struct, frozen=True, tag=True):
     """The first message to a worker: what it is to import, and where calls made by its jobs are stored."""
 
     program: Program
-    database: str
+    address: str  # these two are the place of the database
+    files: str
     slot: int  # which byte of the lock file it holds
     max_payload: int
 

@@ -18,6 +18,7 @@ from autocron import launch, wire
 from autocron.bell import Bell, ring
 from autocron.link import CALL_CONNECT_LIMIT, Link
 from autocron.store.paths import log_path, socket_path
+from autocron.store.place import Place
 from autocron.terminal import MAX_PENDING, Terminal
 
 PROGRAM = wire.Program("python", "/", [], ["shop"])
@@ -90,13 +91,13 @@ def node(database: Path) -> Iterator[Node]:
 @pytest.fixture
 def spawned(monkeypatch: pytest.MonkeyPatch) -> "Queue[Path]":
     spawned: Queue[Path] = Queue()
-    monkeypatch.setattr(launch, "_spawn", spawned.put)
+    monkeypatch.setattr(launch, "_spawn", lambda place: spawned.put(place.files))
     return spawned
 
 
 @pytest.fixture
 def link(database: Path, spawned: "Queue[Path]") -> Iterator[Link]:
-    one = Link(database, lambda: PROGRAM, lambda: False)
+    one = Link(Place.of_file(database), lambda: PROGRAM, lambda: False)
     yield one
     one.leave(0)
 
@@ -235,7 +236,7 @@ def test_where_no_thread_runs_the_next_call_connects(
 ) -> None:
     peers: Queue[Peer] = Queue()
     threading.Thread(target=lambda: [peers.put(node.accept(WELCOME)) for _ in range(2)], daemon=True).start()
-    link = Link(database, lambda: PROGRAM, lambda: False)
+    link = Link(Place.of_file(database), lambda: PROGRAM, lambda: False)
     threadless()
     assert link.open()
     peers.get(timeout=LIMIT).close()
@@ -251,12 +252,12 @@ def test_where_no_thread_runs_not_every_call_tries_to_connect(
 ) -> None:
     attempts: list[float] = []
 
-    def connect(_database: Path, _hello: bytes, limit: float) -> launch.Connection:
+    def connect(_place: Place, _hello: bytes, limit: float) -> launch.Connection:
         attempts.append(limit)
         raise launch.NoNode("no node")
 
     monkeypatch.setattr("autocron.link.connect", connect)
-    link = Link(database, lambda: PROGRAM, lambda: False)
+    link = Link(Place.of_file(database), lambda: PROGRAM, lambda: False)
     threadless()
     for _ in range(3):
         link.wake()
@@ -268,7 +269,7 @@ def test_where_no_thread_runs_not_every_call_tries_to_connect(
 def test_while_the_lock_is_on_no_node_is_wanted(database: Path, node: Node, spawned: "Queue[Path]") -> None:
     locked = threading.Event()
     locked.set()
-    link = Link(database, lambda: PROGRAM, locked.is_set)
+    link = Link(Place.of_file(database), lambda: PROGRAM, locked.is_set)
     assert not link.open()
     locked.clear()
     link.wake()  # the next call brings it back
@@ -327,7 +328,7 @@ def test_why_nodes_die_at_their_start_is_told(database: Path) -> None:
 
     def complaint() -> str:
         with pytest.raises(launch.NoNode) as raised:
-            launch.connect(database, b"", 0.5)
+            launch.connect(Place.of_file(database), b"", 0.5)
         return str(raised.value)
 
     assert "x.db.log tells more" in complaint()
@@ -337,7 +338,7 @@ def test_why_nodes_die_at_their_start_is_told(database: Path) -> None:
 def test_an_interpreter_that_fails_is_told_of(
     database: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    link = Link(database, lambda: PROGRAM, lambda: False)
+    link = Link(Place.of_file(database), lambda: PROGRAM, lambda: False)
     for python, said in (("/bin/false", "exit status 1"), ("/nowhere/python", "No such file")):
         monkeypatch.setenv("AUTOCRON_PYTHON", python)
         assert not link._connect()
@@ -349,7 +350,7 @@ def test_nothing_is_started_while_another_process_starts_it(
 ) -> None:
     monkeypatch.setattr(launch.paths, "try_lock", lambda *_: False)
     with pytest.raises(launch.NoNode, match="did not answer"):
-        launch.connect(database, b"", 0.05)
+        launch.connect(Place.of_file(database), b"", 0.05)
     assert database not in spawned.queue  # keepers of other tests may be at their end still
 
 

@@ -11,6 +11,7 @@ from autocron.clock import SystemClock
 from autocron.errors import StoreError
 from autocron.node import storage
 from autocron.node.storage import LONG_LOG, LONG_READ, LogWatch, MaintenanceThread
+from autocron.store.place import Place
 
 
 @pytest.mark.parametrize("error", [StoreError("the disk is full"), PermissionError("the log")])
@@ -25,8 +26,8 @@ def test_a_sync_that_failed_is_told_of_once_and_tried_again(error: Exception, mo
         events.put("synced")
 
     store = SimpleNamespace(sync=sync, checkpoint=lambda: 0, prune=lambda *_: 0, close=lambda: None)
-    clock, database = SystemClock(), Path("jobs.db")
-    maintenance = MaintenanceThread(cast("Any", store), database, clock, lambda _, text: events.put(text))
+    clock, place = SystemClock(), Place.of_file(Path("jobs.db"))
+    maintenance = MaintenanceThread(cast("Any", store), place, clock, lambda _, text: events.put(text))
     maintenance.touched()
     assert str(error) in events.get(timeout=5)
     assert events.get(timeout=5) == "synced"

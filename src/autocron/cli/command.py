@@ -16,7 +16,7 @@ from autocron.errors import AutocronError
 from autocron.program import describe
 from autocron.store import paths
 from autocron.store.base import Store
-from autocron.store.sqlite import open_store
+from autocron.store.place import Place, open_store
 from autocron.task import Registry
 from autocron.version import VERSION
 
@@ -25,7 +25,7 @@ ROWS = 10
 
 
 @click.group(cls=words.Admin, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("database", callback=words.to_path)
+@click.argument("database", callback=words.to_place)
 @click.option(
     "--set-autocron-lock",
     "locked",
@@ -50,10 +50,10 @@ ROWS = 10
 @click.version_option(VERSION, prog_name="autocron")
 @click.pass_context
 def autocron(
-    ctx: click.Context, /, database: Path, *, delete: bool, yes: bool, defaults: bool, info: bool, as_json: bool,
+    ctx: click.Context, /, database: Place, *, delete: bool, yes: bool, defaults: bool, info: bool, as_json: bool,
     **changes: bool | int | float | None,
 ) -> None:  # fmt: skip
-    """Look at a DATABASE of autocron and change its settings."""
+    """Look at a DATABASE of autocron (a name, a path, or a postgresql:// URL) and change its settings."""
     _check_combination(ctx)
     ctx.obj = database
     if ctx.invoked_subcommand is not None:
@@ -78,7 +78,7 @@ def autocron(
 @autocron.command()
 @click.option("--once", is_flag=True, help="Show it once instead of live, as where the output is not a terminal.")
 @click.pass_obj
-def top(database: Path, once: bool) -> None:
+def top(database: Place, once: bool) -> None:
     """Show live what runs, what comes next and what failed; q ends it."""
     store, console = _open(database), Console()
 
@@ -94,7 +94,7 @@ def top(database: Path, once: bool) -> None:
 @autocron.command()
 @click.argument("modules", nargs=-1, required=True, metavar="MODULE...")
 @click.pass_obj
-def work(database: Path, modules: tuple[str, ...]) -> None:
+def work(database: Place, modules: tuple[str, ...]) -> None:
     """Run the tasks of these MODULEs in the foreground, until a signal comes."""
     from autocron.node.__main__ import run_foreground
 
@@ -107,9 +107,9 @@ def work(database: Path, modules: tuple[str, ...]) -> None:
         sys_path=[folder, *(entry for entry in program.sys_path[1:] if entry != folder)],
         django_settings=os.environ.get("DJANGO_SETTINGS_MODULE"),
     )
-    paths.create_folder(database.parent)
+    paths.create_folder(database.files.parent)
     open_store(database).settings()  # a database that cannot be used is told here
-    if owner := paths.other_owner(database):
+    if owner := paths.other_owner(database.files):
         _fail(
             f"{database} belongs to {owner}: workers of root would run that user's tasks as root. Run this as that user"
         )
@@ -134,13 +134,13 @@ def _is_given(ctx: click.Context, option: click.Option) -> bool:
     return ctx.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
 
 
-def _open(database: Path) -> Store:
-    if not database.exists():
+def _open(database: Place) -> Store:
+    if database.is_file and not database.files.exists():
         _fail(f"there is no database {database}; an application creates it with autocron.start()")
     return open_store(database)
 
 
-def _show(database: Path, store: Store, *, as_json: bool) -> None:
+def _show(database: Place, store: Store, *, as_json: bool) -> None:
     found = facts.collect(database, store, SystemClock())
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
@@ -148,7 +148,7 @@ def _show(database: Path, store: Store, *, as_json: bool) -> None:
         Console().print(render.overview(found), crop=False)
 
 
-def _tell_changes(database: Path, store: Store, wanted: dict[str, Any] | None) -> None:
+def _tell_changes(database: Place, store: Store, wanted: dict[str, Any] | None) -> None:
     """Tell the settings that were wanted as they are now; None: all of them."""
     click.echo(render.printable(str(database)))
     settings = msgspec.structs.asdict(store.settings())
@@ -156,7 +156,9 @@ def _tell_changes(database: Path, store: Store, wanted: dict[str, Any] | None) -
         click.echo(f"{name}: {msgspec.json.encode(settings[name]).decode()}")
 
 
-def _delete(database: Path, *, ask: bool) -> None:
+def _delete(database: Place, *, ask: bool) -> None:
+    if not database.is_file:
+        _fail(f"{database} is a schema in a database; its owner deletes it there, with DROP SCHEMA ... CASCADE")
     store = _open(database)
     store.modules()  # what is not a database of autocron is refused here
     store.close()
@@ -164,14 +166,14 @@ def _delete(database: Path, *, ask: bool) -> None:
         _refuse_to_delete(database)
     if ask:
         click.confirm(f"Delete {render.printable(str(database))} and all jobs in it?", abort=True)
-    if not paths.try_lock(database, paths.NODE_BYTE):  # one was started meanwhile; from here on none can be
+    if not paths.try_lock(database.files, paths.NODE_BYTE):  # one was started meanwhile; from here on none can be
         _refuse_to_delete(database)
     for ending in FILES:
-        paths.beside(database, ending).unlink(missing_ok=True)
+        paths.beside(database.files, ending).unlink(missing_ok=True)
     click.echo(f"deleted {render.printable(str(database))}")
 
 
-def _refuse_to_delete(database: Path) -> NoReturn:
+def _refuse_to_delete(database: Place) -> NoReturn:
     _fail(
         f"node {facts.node_pid(database)} works on {database}. End the applications that use it, or stop the node with"
         f" autocron {database} --set-autocron-lock on"

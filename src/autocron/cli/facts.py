@@ -1,7 +1,6 @@
 """What there is to know about a database and the node that works on it."""
 
 import contextlib
-from pathlib import Path
 
 import msgspec
 
@@ -11,6 +10,7 @@ from autocron.errors import ConfigError
 from autocron.model import Settings, StoredJob, StoredSchedule
 from autocron.store import paths
 from autocron.store.base import Store
+from autocron.store.place import Place
 
 NODE_PATIENCE = 2.0  # seconds
 
@@ -49,16 +49,16 @@ class Board(msgspec.Struct, frozen=True):
     failed: list[StoredJob]
 
 
-def collect(database: Path, store: Store, clock: Clock) -> Facts:
+def collect(place: Place, store: Store, clock: Clock) -> Facts:
     """Read the database and ask the node."""
     now = clock.now()
     counts = store.counts(now)
     return Facts(
-        str(database),
+        str(place),
         now,
         store.settings(),
-        ask_node(database),
-        node_pid(database),
+        ask_node(place),
+        node_pid(place),
         {state.value: number for state, number in counts.by_state.items()},
         counts.scheduled,
         counts.held,
@@ -66,11 +66,11 @@ def collect(database: Path, store: Store, clock: Clock) -> Facts:
     )
 
 
-def collect_board(database: Path, store: Store, clock: Clock, rows: int) -> Board:
+def collect_board(place: Place, store: Store, clock: Clock, rows: int) -> Board:
     """Read what runs, what comes next and what failed, `rows` of each at most."""
     now = clock.now()
     running, queued, failed = (store.find(which, rows, now) for which in ("running", "queued", "failed"))
-    return Board(collect(database, store, clock), running, queued, failed)
+    return Board(collect(place, store, clock), running, queued, failed)
 
 
 def _schedule_facts(schedule: StoredSchedule, now: float) -> ScheduleFacts:
@@ -81,9 +81,9 @@ def _schedule_facts(schedule: StoredSchedule, now: float) -> ScheduleFacts:
     return ScheduleFacts(declared.name, declared.text, declared.tz, declared.missed, declared.overlap, next_run)
 
 
-def ask_node(database: Path) -> wire.Status | None:
+def ask_node(place: Place) -> wire.Status | None:
     """Ask the node how it is; None when there is none."""
-    with contextlib.suppress(OSError, wire.WireError), paths.connect(database, NODE_PATIENCE) as sock:
+    with contextlib.suppress(OSError, wire.WireError), paths.connect(place.files, NODE_PATIENCE) as sock:
         sock.sendall(wire.frame(wire.AskStatus()))
         reader = wire.FrameReader(wire.FromNode)
         while data := sock.recv(65536):
@@ -93,14 +93,14 @@ def ask_node(database: Path) -> wire.Status | None:
     return None
 
 
-def node_pid(database: Path) -> int | None:
+def node_pid(place: Place) -> int | None:
     """Give the id of the process that holds the node's lock; None when there is none."""
-    if not paths.lock_path(database).exists():
+    if not paths.lock_path(place.files).exists():
         return None  # asking for the holder would create the file
-    return paths.lock_holder(database, paths.NODE_BYTE)
+    return paths.lock_holder(place.files, paths.NODE_BYTE)
 
 
-def tell_node(database: Path) -> None:
+def tell_node(place: Place) -> None:
     """Make the node look at the database now, if there is one."""
-    with contextlib.suppress(OSError), paths.connect(database, NODE_PATIENCE) as sock:
+    with contextlib.suppress(OSError), paths.connect(place.files, NODE_PATIENCE) as sock:
         sock.sendall(wire.frame(wire.Look()))

@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
 
 import click
 
 from autocron.cli.render import printable
 from autocron.errors import ConfigError
-from autocron.store.paths import resolve_database
+from autocron.store.place import Place, find_place
 
 RESERVED = frozenset({"explain", "demo"})
 SWITCH = {"on": True, "true": True, "off": False, "false": False}
@@ -60,14 +59,14 @@ def _value(words: Iterator[str], option: str) -> str:
     return value
 
 
-def to_path(_ctx: click.Context, param: click.Parameter, name: str) -> Path:
-    """Give the full path of a database."""
+def to_place(_ctx: click.Context, param: click.Parameter, name: str) -> Place:
+    """Give the place of a database."""
     if name in RESERVED:
         raise click.BadParameter(
             f"{name!r} is a reserved word; write ./{name} for a database of that name", param=param
         )
     try:
-        return resolve_database(name, create=False)
+        return find_place(name, create=False)
     except ConfigError as error:
         raise click.BadParameter(printable(str(error)), param=param) from error
 

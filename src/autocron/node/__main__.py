@@ -1,4 +1,7 @@
-"""Start a node: ``python -m autocron.node DATABASE``. It detaches itself; applications start it, people need not."""
+"""Start a node: ``python -m autocron.node FILES``. It detaches itself; applications start it, people need not.
+
+FILES is where its socket, lock and log are; the database, whose address may hold a password, is $AUTOCRON_DATABASE.
+"""
 
 import contextlib
 import ctypes
@@ -12,6 +15,7 @@ from pathlib import Path
 from autocron import wire
 from autocron.clock import SystemClock
 from autocron.store import paths
+from autocron.store.place import Place, open_node_stores
 
 LOCK_PATIENCE = 10.0  # seconds that a node waits for its predecessor to end
 PR_SET_CHILD_SUBREAPER = 36
@@ -20,24 +24,24 @@ THREAD_SWITCH = 0.0001  # seconds after which a thread that waits for the interp
 
 def main() -> None:
     """Detach, then run a node unless there is one."""
-    database = Path(sys.argv[1])
+    place = Place(os.environ["AUTOCRON_DATABASE"], Path(sys.argv[1]))
     if os.fork():
         os._exit(0)
     _reset_signals()
-    _send_errors_to_log(database)
-    if _become_the_node(database):
-        _run(database, None)
+    _send_errors_to_log(place.files)
+    if _become_the_node(place.files):
+        _run(place, None)
 
 
-def run_foreground(database: Path, program: wire.Program) -> int:
+def run_foreground(place: Place, program: wire.Program) -> int:
     """Run the node in this process until a signal comes.
 
     Returns:
         The exit status: 1 when another node works on this database.
     """
-    if not paths.try_lock(database, paths.NODE_BYTE):
+    if not paths.try_lock(place.files, paths.NODE_BYTE):
         return 1
-    _run(database, program)
+    _run(place, program)
     return 0
 
 
@@ -61,17 +65,17 @@ def _become_the_node(database: Path) -> bool:
     return True
 
 
-def _run(database: Path, program: wire.Program | None) -> None:
+def _run(place: Place, program: wire.Program | None) -> None:
     from autocron.node.loop import Node, install_signals
-    from autocron.store.sqlite import open_store
 
+    database = place.files
     sys.setswitchinterval(THREAD_SWITCH)
     _be_subreaper()
     listener = _listen(database)
     _end_orphans(database)
-    store, maintenance_store = (open_store(database, background=True) for _ in range(2))
+    store, maintenance_store = open_node_stores(place)
     store.modules()  # a database that cannot be used ends this process here, with the reason in its log
-    node = Node(listener, store, maintenance_store, database, SystemClock())
+    node = Node(listener, store, maintenance_store, place, SystemClock())
     install_signals(node)
     if program is not None:
         node.serve(program)

@@ -1,7 +1,6 @@
 """Whom the node works for, and the program that its workers run because of that."""
 
 import os
-from pathlib import Path
 
 from autocron import wire
 from autocron.clock import Clock
@@ -10,6 +9,7 @@ from autocron.node.audience import Audience
 from autocron.node.connection import AppConnection
 from autocron.node.crew import Crew
 from autocron.node.ending import Ending
+from autocron.store.place import Place
 
 FIRST_APP_WAIT = 10.0  # seconds that a new node waits for the application that spawned it
 
@@ -17,11 +17,11 @@ FIRST_APP_WAIT = 10.0  # seconds that a new node waits for the application that 
 class Applications:
     """Accepts and refuses applications and merges what they say into one program."""
 
-    def __init__(self, audience: Audience, crew: Crew, ending: Ending, database: Path, clock: Clock) -> None:
+    def __init__(self, audience: Audience, crew: Crew, ending: Ending, place: Place, clock: Clock) -> None:
         self._audience = audience
         self._crew = crew
         self._ending = ending
-        self._database = database
+        self._place = place
         self._clock = clock
         self._foreground = False  # the node works without any
         self.none_since: float | None = clock.monotonic() + FIRST_APP_WAIT  # None: there is one, or none is needed
@@ -72,7 +72,7 @@ class Applications:
 
     def _refusal(self, ours: wire.Program, theirs: wire.Program) -> str:
         return (
-            f"another program, in {ours.cwd}, works on {self._database}; its workers cannot run the tasks of"
+            f"another program, in {ours.cwd}, works on {self._place}; its workers cannot run the tasks of"
             f" {theirs.cwd}: give each program a database of its own"
         )
 

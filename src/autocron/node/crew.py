@@ -6,7 +6,6 @@ import os
 import selectors
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol
 
 from autocron import wire
@@ -16,6 +15,7 @@ from autocron.node.dispatch import Dispatcher
 from autocron.node.fleet import Fleet, WorkerState
 from autocron.node.process import WorkerProcess
 from autocron.store.paths import FIRST_WORKER_BYTE
+from autocron.store.place import Place
 
 
 class Events(Protocol):
@@ -40,9 +40,9 @@ class Events(Protocol):
 class Crew:
     """All workers of this node."""
 
-    def __init__(self, selector: selectors.BaseSelector, database: Path, clock: Clock, events: Events) -> None:
+    def __init__(self, selector: selectors.BaseSelector, place: Place, clock: Clock, events: Events) -> None:
         self._selector = selector
-        self._database = database
+        self._place = place
         self._clock = clock
         self._events = events
         self._workers: dict[int, WorkerProcess] = {}
@@ -182,7 +182,9 @@ class Crew:
     def _spawn(self, program: wire.Program, settings: Settings) -> None:
         self._spawned += 1
         number = self._spawned
-        setup = wire.Setup(program, str(self._database), self._free_slot(), settings.max_payload)
+        setup = wire.Setup(
+            program, self._place.address, str(self._place.files), self._free_slot(), settings.max_payload
+        )
         self._fleet.spawned(number)
         try:
             worker = WorkerProcess(number, setup.slot, self._fleet.generation, setup)

@@ -11,7 +11,6 @@ import signal
 import socket
 import time
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import msgspec
 
@@ -36,6 +35,7 @@ from autocron.node.schedule import Firing, Planner
 from autocron.node.storage import MaintenanceThread, StoreThread
 from autocron.node.summary import summary
 from autocron.store.base import Exchange, Store
+from autocron.store.place import Place
 
 TICK = 1.0  # seconds; the longest sleep, so that a step of the clock is seen
 REST = 0.001  # seconds between two looks while all workers have plenty to do
@@ -49,10 +49,10 @@ class Node:
     """One node. run() returns when its work is over."""
 
     def __init__(
-        self, listener: socket.socket, store: Store, maintenance_store: Store, database: Path, clock: Clock
+        self, listener: socket.socket, store: Store, maintenance_store: Store, place: Place, clock: Clock
     ) -> None:
         self._clock = clock
-        self._database = database
+        self._place = place
         self._started_at = clock.now()
         self._next_tick = clock.monotonic() + TICK
         self._ending = Ending()
@@ -65,12 +65,12 @@ class Node:
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
         self._selector.register(self._wake_read, selectors.EVENT_READ, self._forget_wakes)
-        self._log_file = OutputLog(database)
+        self._log_file = OutputLog(place.files)
         self._audience = Audience(listener, self._selector, self._log_file, self._handle, self._app_gone)
-        self._crew = Crew(self._selector, database, clock, self)
-        self._apps = Applications(self._audience, self._crew, self._ending, database, clock)
+        self._crew = Crew(self._selector, place, clock, self)
+        self._apps = Applications(self._audience, self._crew, self._ending, place, clock)
         self._store_thread = StoreThread(store, self.wake)
-        self._maintenance = MaintenanceThread(maintenance_store, database, clock, self._maintenance_says)
+        self._maintenance = MaintenanceThread(maintenance_store, place, clock, self._maintenance_says)
         self._store = access = StoreAccess(self._store_thread, clock, self.log, self._abandon)
         self._planner = Planner()
         self._config = config = Configuration(access, self._planner, self.log, self._loaded)
@@ -298,7 +298,7 @@ class Node:
             return
         self._told = state
         text, hints = summary(workers, declarations, self._planner.next_slot(), self._clock.now())
-        self.log(logging.INFO, f"{text}, database {self._database}")
+        self.log(logging.INFO, f"{text}, database {self._place}")
         for hint in hints:
             self.log(logging.WARNING, hint)
 

@@ -4,13 +4,13 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from autocron.clock import Clock
 from autocron.errors import StoreError
 from autocron.store.base import Store
+from autocron.store.place import Place
 from autocron.text import duration
 
 T = TypeVar("T")
@@ -94,9 +94,9 @@ class LogWatch:
 class MaintenanceThread:
     """Syncs, checkpoints and prunes beside the work, on a connection of its own."""
 
-    def __init__(self, store: Store, database: Path, clock: Clock, log: Log) -> None:
+    def __init__(self, store: Store, place: Place, clock: Clock, log: Log) -> None:
         self._store = store
-        self._database = database
+        self._place = place
         self._clock = clock
         self._log = log
         self._said = ""  # the trouble that was logged last
@@ -145,7 +145,7 @@ class MaintenanceThread:
 
     def _checkpoint(self, store: Store) -> None:
         if text := self._log_watch.look(store.checkpoint(), self._clock.monotonic()):
-            hint = f"`fuser {self._database}` names the processes that have the database open"
+            hint = f"`fuser {self._place}` names the processes that have the database open"
             self._log(logging.WARNING, f"{text}; {hint}")
 
     def _prune(self, store: Store) -> None:

@@ -19,7 +19,7 @@ from autocron import wire
 from autocron.app import become_worker
 from autocron.model import Claim
 from autocron.store import paths
-from autocron.store.sqlite import open_store
+from autocron.store.place import Place, open_store
 from autocron.worker.importer import Importer
 from autocron.worker.runner import Interruption, Runner
 
@@ -87,11 +87,11 @@ def main() -> None:
     setup = channel.receive()
     if not isinstance(setup, wire.Setup):
         return
-    database = Path(setup.database)
-    if not paths.try_lock(database, setup.slot):
+    place = Place(setup.address, Path(setup.files))
+    if not paths.try_lock(place.files, setup.slot):
         raise SystemExit("the place of this worker is taken")
     sys.path[:] = [*setup.program.sys_path, *(path for path in sys.path if path not in setup.program.sys_path)]
-    become_worker(open_store(database), setup.max_payload, partial(_wake, channel))
+    become_worker(open_store(place), setup.max_payload, partial(_wake, channel))
     cast("io.TextIOWrapper[Any]", sys.stdout).reconfigure(line_buffering=True)
     Worker(channel, setup).work()
     _flush()
