@@ -26,8 +26,7 @@ from autocron.cli.facts import ask_node
 from autocron.model import NewJob, StoredJob
 from autocron.names import new_uuid
 from autocron.store import paths
-from autocron.store.place import Place
-from autocron.store.sqlite import open_store
+from autocron.store.place import find_place, open_store
 
 T = TypeVar("T")
 TASKS = """
@@ -152,10 +151,14 @@ class Lab:
 
     until = staticmethod(until)
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, url: str = "") -> None:
         self.folder = folder / "code"
         self.folder.mkdir()
         self.database = folder / "home" / "test.db"
+        self.name = url or self.database.name
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AUTOCRON_HOME", str(self.database.parent))
+            self.place = find_place(self.name)
         self._mark = uuid.uuid4().hex
         self._apps: list[Application] = []
         self._output = folder / "output"
@@ -168,7 +171,7 @@ class Lab:
         }
         self.write("tasks.py", TASKS)
         self.write("app.py", APP)
-        self.store = open_store(self.database)
+        self.store = open_store(self.place)
 
     def write(self, name: str, text: str) -> Path:
         path = self.folder / name
@@ -194,7 +197,7 @@ class Lab:
         """Run the application and let it call start()."""
         app = self.launch("app.py")
         options = "".join(f", {name}={value!r}" for name, value in settings.items())
-        assert app.ask(f"autocron.start('test.db', {workers}{options})") is True
+        assert app.ask(f"autocron.start({self.name!r}, {workers}{options})") is True
         return app
 
     def output(self) -> str:
@@ -203,7 +206,7 @@ class Lab:
 
     def log(self) -> str:
         """Give what was logged while no application was there."""
-        log = paths.log_path(self.database)
+        log = paths.log_path(self.place.files)
         return log.read_text(errors="replace") if log.exists() else ""
 
     def ledger(self) -> list[str]:
@@ -230,7 +233,7 @@ class Lab:
         """Store a row as somebody else would."""
         job = NewJob(new_uuid(), task, arguments, time.time(), time.time())
         assert self.store.insert(job)
-        ring(self.database)
+        ring(self.place.files)
         return job.uuid
 
     def begun(self, gate: str, times: int = 1) -> int:
@@ -246,7 +249,7 @@ class Lab:
 
     def status(self) -> wire.Status | None:
         """Ask the node; None when there is none that answers."""
-        return ask_node(Place.of_file(self.database))
+        return ask_node(self.place)
 
     def node(self, other_than: int = 0) -> int:
         """Wait for a node; give its pid."""

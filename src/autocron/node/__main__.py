@@ -15,7 +15,7 @@ from pathlib import Path
 from autocron import wire
 from autocron.clock import SystemClock
 from autocron.store import paths
-from autocron.store.place import Place, open_node_stores
+from autocron.store.place import Place, open_membership, open_node_stores
 
 LOCK_PATIENCE = 10.0  # seconds that a node waits for its predecessor to end
 PR_SET_CHILD_SUBREAPER = 36
@@ -75,7 +75,7 @@ def _run(place: Place, program: wire.Program | None) -> None:
     _end_orphans(database)
     store, maintenance_store = open_node_stores(place)
     store.modules()  # a database that cannot be used ends this process here, with the reason in its log
-    node = Node(listener, store, maintenance_store, place, SystemClock())
+    node = Node(listener, store, maintenance_store, place, SystemClock(), membership=open_membership(place))
     install_signals(node)
     if program is not None:
         node.serve(program)

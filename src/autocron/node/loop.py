@@ -10,7 +10,9 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -21,6 +23,7 @@ from autocron.model import Transition
 from autocron.node.access import StoreAccess
 from autocron.node.applications import Applications
 from autocron.node.audience import Audience
+from autocron.node.colleagues import Colleagues, Nobody
 from autocron.node.configuration import Configuration
 from autocron.node.connection import AppConnection
 from autocron.node.crew import Crew
@@ -32,10 +35,14 @@ from autocron.node.output import OutputLog
 from autocron.node.recovery import Recovery
 from autocron.node.reports import Reports
 from autocron.node.schedule import Firing, Planner
+from autocron.node.sharing import Sharing
 from autocron.node.storage import MaintenanceThread, StoreThread
 from autocron.node.summary import summary
 from autocron.store.base import Exchange, Store
 from autocron.store.place import Place
+
+if TYPE_CHECKING:
+    from autocron.store.postgres_nodes import Membership
 
 TICK = 1.0  # seconds; the longest sleep, so that a step of the clock is seen
 REST = 0.001  # seconds between two looks while all workers have plenty to do
@@ -49,7 +56,14 @@ class Node:
     """One node. run() returns when its work is over."""
 
     def __init__(
-        self, listener: socket.socket, store: Store, maintenance_store: Store, place: Place, clock: Clock
+        self,
+        listener: socket.socket,
+        store: Store,
+        maintenance_store: Store,
+        place: Place,
+        clock: Clock,
+        *,
+        membership: "Membership | None" = None,
     ) -> None:
         self._clock = clock
         self._place = place
@@ -59,6 +73,7 @@ class Node:
         self._called_at = -CALLED_LATELY  # when an application has last stored a call
         self._stop_requests = 0  # by signals
         self._asked: list[str] = []  # somebody waits for these jobs, which may have come to their end
+        self._calls: deque[Callable[[], None]] = deque()  # from other threads
         self._told: object = None  # what was on when that was told last
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = socket.socketpair()
@@ -79,6 +94,9 @@ class Node:
         self._recovery = Recovery(access, self._exchanger, config, self.log)
         self._reports = Reports(access, config, clock, self._tell_what_is_on)
         self._scheduler = Scheduler(access, self._planner, config, clock, self._fired)
+        self._is_member = membership is None  # one that is alone need not join anybody
+        self._colleagues = Colleagues(membership, clock, self.call, self.log, self) if membership else Nobody()
+        self._sharing = Sharing(self._colleagues, self._audience, clock, self._has_room)
         # These things that the crew tells go straight to those who take them.
         self.settle, self.reported = self._exchanger.settle, self._reports.add
 
@@ -88,6 +106,11 @@ class Node:
         """Make the loop look; may be called from any thread and from a signal handler."""
         with contextlib.suppress(BlockingIOError, OSError):
             self._wake_write.send(b"\0")
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Have the loop call this; may be called from any thread."""
+        self._calls.append(function)
+        self.wake()
 
     def serve(self, program: wire.Program) -> None:
         """Work for this program until a signal comes, applications or not."""
@@ -109,8 +132,11 @@ class Node:
                 if current := self._selector.get_map().get(key.fileobj):
                     current.data()
             self._store_thread.complete()
+            while self._calls:
+                self._calls.popleft()()
             self._advance()
         self._maintenance.close()
+        self._colleagues.close()
         self._store_thread.close()
         self._log_file.close()
 
@@ -135,7 +161,7 @@ class Node:
     def _sleep(self) -> float:
         """Say for how many seconds nothing needs to be done unless something happens."""
         now, wall = self._clock.monotonic(), self._clock.now()
-        moments = [self._next_tick, *self._crew.next_look(now)]
+        moments = [self._next_tick, *self._crew.next_look(now), *self._sharing.next_look()]
         moments += [moment for moment in (self._ending.until, self._linger_end()) if moment is not None]
         if self._store.not_before > now:
             moments.append(self._store.not_before)
@@ -179,6 +205,7 @@ class Node:
             self._end_work(now)
         if self._recovery.done and now >= self._store.not_before:
             self._exchanger.exchange(self._room())
+        self._sharing.tell(now, is_claiming=self._exchanger.under_way)
         self._ask_about_awaited()
 
     def _work(self, now: float) -> None:
@@ -197,12 +224,15 @@ class Node:
             return 0
         return min(self._crew.room(), CLAIMS_BESIDE_CALLS if self._is_called() else MAX_CLAIMS)
 
+    def _has_room(self) -> bool:
+        return self._ending.running and self._crew.room() > 0
+
     def _use_store(self) -> None:
         if self._recovery.done:
             self._reports.declare()
             self._scheduler.fire_due()
             self._expiry.sweep()
-        else:
+        elif self._is_member:
             self._recovery.begin()
 
     # What applications say
@@ -222,6 +252,7 @@ class Node:
             case wire.Subscribe(uuid=uuid):
                 self._audience.subscribe(app, uuid)
                 self._asked.append(uuid)
+                self._sharing.subscribed(uuid)
             case wire.Unsubscribe(uuid=uuid):
                 self._audience.unsubscribe(app, uuid)
             case wire.Bye(now=at_once):
@@ -249,6 +280,7 @@ class Node:
     def woken(self) -> None:
         """There may be something to do."""
         self._exchanger.look = True
+        self._sharing.there_may_be_work()
         self._maintenance.touched()
 
     def show(self, stream: int, data: bytes) -> None:
@@ -274,6 +306,9 @@ class Node:
         self._crew.take(result.claims)
         if result.may_expire:
             self._expiry.look()
+        if self._exchanger.look:
+            self._sharing.there_may_be_work()
+        self._sharing.ended(result.awaited)
         if self._ending.running:
             self._crew.send_jobs(self._clock.monotonic())
         else:
@@ -289,6 +324,36 @@ class Node:
 
     def _expired(self, uuids: Iterable[str]) -> None:
         self._maintenance.touched()
+        self._asked += self._audience.awaited(uuids)
+
+    # What other nodes tell
+
+    def joined(self, node: int) -> None:
+        """Claim as this one from now on, after the jobs of whoever was here before are queued again."""
+        self._store_thread.submit(lambda store: store.become(node), lambda _: None)
+        self._is_member = True
+
+    def silenced(self) -> None:
+        """Others may run the jobs of this node: stop them."""
+        self._crew.give_up_waiting()
+        self._crew.kill()
+
+    def expelled(self) -> None:
+        """Others run the jobs of this node: stop them, and join anew."""
+        self.silenced()
+        self._is_member = self._recovery.done = False
+
+    def buried(self) -> None:
+        """Queue the jobs of a dead node again."""
+        if self._recovery.done:
+            self._recovery.begin()
+
+    def work_elsewhere(self) -> None:
+        """There are jobs that others have no room for."""
+        self._exchanger.look = True
+
+    def done_elsewhere(self, uuids: list[str]) -> None:
+        """See whether these jobs have come to their end."""
         self._asked += self._audience.awaited(uuids)
 
     def _tell_what_is_on(self) -> None:
@@ -312,7 +377,7 @@ class Node:
             self._audience.tell_done(uuids)
 
     def _maintenance_says(self, level: int, text: str) -> None:
-        self._store_thread.submit(lambda _: None, lambda _: self.log(level, text))
+        self.call(lambda: self.log(level, text))
 
     # The end
 

@@ -1,4 +1,4 @@
-"""The first work of a node: the jobs of one that is no more are queued again."""
+"""The first work of a node, and what others leave to it: the jobs of nodes that are no more are queued again."""
 
 import logging
 
@@ -23,7 +23,7 @@ class Recovered(msgspec.Struct, frozen=True):
 
 
 class Recovery:
-    """Until this is done, nothing is claimed."""
+    """Until this is done once, nothing is claimed."""
 
     def __init__(self, store: StoreAccess, exchanger: Exchanger, config: Configuration, log: Log) -> None:
         self._store = store
@@ -44,7 +44,7 @@ class Recovery:
         self._under_way = False
 
     def _recovered(self, result: Recovered) -> None:
-        self.done = True
+        self.done, self._under_way = True, False
         self.modules = result.modules
         self._store.works()
         self._exchanger.report_bad_rows(result.lost, result.unstorable, result.parked)

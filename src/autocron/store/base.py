@@ -122,6 +122,10 @@ class Store:
         self.checkpoint: Callable[[], int] = driver.checkpoint
         self.close: Callable[[], None] = driver.close
 
+    def become(self, node: int) -> None:
+        """Claim as this node."""
+        self.node = node
+
     def insert(self, job: NewJob, limit: float = CALL_LIMIT) -> bool:
         """Keep a call; it is safe when this returns.
 

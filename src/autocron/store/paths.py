@@ -228,6 +228,16 @@ def lock_holder(database: Path, byte: int, count: int = 1) -> int | None:
     return None if kind == fcntl.F_UNLCK else int(pid)
 
 
+def lock_identity(database: Path) -> str:
+    """Give what tells the lock file from all others, on this and other machines, until the machine starts anew."""
+    found = os.fstat(_lock_descriptor(database))
+    try:
+        machine = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:  # not Linux
+        machine = socket.gethostname()
+    return f"{machine}:{found.st_dev}:{found.st_ino}"
+
+
 def _lock_descriptor(database: Path) -> int:
     path = lock_path(database)
     known = _descriptors.get(path)

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from autocron.errors import ConfigError
 from autocron.store import postgres_url
-from autocron.store.paths import Database, create_folder, home, resolve_database
+from autocron.store.paths import Database, create_folder, home, lock_identity, resolve_database
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from autocron.model import Durability
     from autocron.store.base import Store
+    from autocron.store.postgres_nodes import Membership
 
 _LONGEST_LABEL = 40  # characters; the socket's path has to be short
 
@@ -103,3 +104,12 @@ def open_node_stores(place: Place) -> tuple[Store, Store]:
 
     store = postgres.open_node_store(place.address)
     return store, store  # of the node's two connections the other one listens
+
+
+def open_membership(place: Place) -> Membership | None:
+    """Give a node its seat among others; None where it is alone."""
+    if place.is_file:
+        return None
+    from autocron.store import postgres_nodes
+
+    return postgres_nodes.Membership(place.address, lock_identity(place.files))

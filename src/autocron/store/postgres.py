@@ -41,6 +41,12 @@ def open_node_store(address: str) -> Store:
     return Store(PostgresDriver(address, Kind.NODE, 1))
 
 
+def statements(file: str, schema: str) -> dict[str, bytes]:
+    """Give the statements of a file by their names, for this schema."""
+    texts = load_statements(file).items()
+    return {name: text.replace("{clock}", _CLOCK).replace("{schema}", schema).encode() for name, text in texts}
+
+
 class PostgresDriver:
     """Runs the statements on a PostgreSQL database.
 
@@ -58,10 +64,7 @@ class PostgresDriver:
         self._explainer = Explainer(address, name(address))
         url = for_libpq(address)
         self._pool = Pool(lambda deadline: self._connect(url, kind, deadline), size, self._explainer.name)
-        self._statements = {
-            name: text.replace("{clock}", _CLOCK).replace("{schema}", self._schema).encode()
-            for name, text in load_statements("postgres").items()
-        }
+        self._statements = statements("postgres", self._schema)
 
     def read(self, name: str, parameters: Parameters = ()) -> list[Row]:
         """Run a statement that changes nothing; once more when the connection turns out to be lost."""

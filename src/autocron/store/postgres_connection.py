@@ -33,6 +33,7 @@ _DEFAULTS: dict[str, Any] = {
 _NODE_OPTIONS = (
     f"-c lock_timeout={LOCK_LIMIT} -c idle_in_transaction_session_timeout=10000 -c enable_seqscan=off"
     " -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
+    " -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
 )
 
 

@@ -108,7 +108,9 @@ class Pool:
 def _is_quiet(connection: Connection) -> bool:
     """Has the server neither gone nor said something while nobody used the connection?"""
     try:
-        return not select.select([connection.fileno()], [], [], 0)[0]
+        poll = select.poll()
+        poll.register(connection.fileno(), select.POLLIN)
+        return not poll.poll(0)
     except (OSError, ValueError, Error):
         return False
 

@@ -1,0 +1,42 @@
+-- What nodes do beside their work when several share a PostgreSQL database.
+
+-- name: join
+-- A node begins. It has the lock of its machine's files, so whoever had that before is no more.
+with former as (delete from {schema}.nodes where place = %(place)s)
+insert into {schema}.nodes (place, host, pid, started_at, heartbeat_at)
+values (%(place)s, %(host)s, %(pid)s, {clock}, {clock}) returning id;
+
+-- name: hold
+-- As long as this session lives, so does the node. A former session of it may live a little longer.
+select pg_try_advisory_lock(hashtextextended(%(schema)s, %(node)s));
+
+-- name: beat
+-- A node says that it lives; nothing is changed when it was declared dead.
+update {schema}.nodes set heartbeat_at = {clock} where id = %(node)s;
+
+-- name: bury
+-- Nodes are dead when they have been silent for long, or for a little while and their session has ended.
+with silent as materialized (
+    select id, heartbeat_at < {clock} - %(lease)s as expired from {schema}.nodes
+    where id <> %(node)s and heartbeat_at < {clock} - %(silence)s
+    order by id for update skip locked
+),
+dead as materialized (
+    select id from silent
+    where case when expired then true else pg_try_advisory_xact_lock(hashtextextended(%(schema)s, id)) end
+)
+delete from {schema}.nodes where id in (select id from dead) returning host, pid;
+
+-- name: leave
+-- A node has ended in order.
+delete from {schema}.nodes where id = %(node)s;
+
+-- name: await
+-- Somebody waits here for jobs that other nodes may run.
+update {schema}.jobs set awaited = true
+where uuid in (select json_array_elements_text(%(uuids)s::json)) and state in ('waiting', 'queued', 'running')
+    and not awaited;
+
+-- name: notify
+-- Tell all nodes something.
+select pg_notify(%(schema)s, %(text)s);

@@ -1,0 +1,174 @@
+"""Machines that share a PostgreSQL database: here each has a home, and with that a node, of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from autocron.model import State
+from autocron.store.postgres_url import canonical, for_libpq, schema_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from conftest import Lab
+
+    NewMachine = Callable[[], Lab]
+
+
+@pytest.fixture
+def machine(lab: Lab, postgres: str, tmp_path: Path) -> Iterator[NewMachine]:
+    """Give machines, each with the same code."""
+    machines: list[Lab] = []
+
+    def new() -> Lab:
+        folder = tmp_path / f"machine-{len(machines)}"
+        folder.joinpath("home").mkdir(parents=True, mode=0o700)
+        machines.append(type(lab)(folder, postgres))
+        return machines[-1]
+
+    try:
+        yield new
+    finally:
+        for one in machines:
+            print(f"--- {one.folder}", one.output(), one.log(), sep="\n")
+            one.wipe_out()
+
+
+@pytest.fixture
+def run(postgres: str) -> Callable[[str], list[tuple[object, ...]]]:
+    """Give a function that does something to the database as somebody else would; {} is the schema."""
+    url = canonical(postgres)
+
+    def run(statement: str) -> list[tuple[object, ...]]:
+        with psycopg.connect(for_libpq(url), autocommit=True) as connection:
+            cursor = connection.execute(statement.replace("{}", schema_of(url)).encode())
+            return cursor.fetchall() if cursor.description else []
+
+    return run
+
+
+def test_jobs_run_and_their_results_come_back(machine: NewMachine) -> None:
+    lab = machine()
+    app = lab.start()
+    assert app.ask("work(7).wait(10)") == 7
+    assert app.ask("[r.wait(10) for r in [work(n) for n in range(50)]]") == list(range(50))
+    assert app.ask("run.options(seconds=0.2)('value = 5').wait(10)") == 5
+    assert app.ask("autocron.stop()") is None
+    lab.until(lambda: not lab.background())
+
+
+def test_the_password_is_in_no_command_line_and_no_log(machine: NewMachine) -> None:
+    lab = machine()
+    at = lab.name.index("@")
+    lab.name = f"{lab.name[:at]}:s3cret{lab.name[at:]}"
+    app = lab.start()
+    assert app.ask("run('import os; value = open(\"/proc/self/cmdline\").read()').wait(10)")
+    lines = " ".join(lab.processes().values())
+    assert "autocron.node" in lines
+    assert "s3cret" not in lines + lab.output() + lab.log()
+
+
+def test_another_machine_takes_what_this_one_has_no_room_for(machine: NewMachine) -> None:
+    one, other = machine(), machine()
+    first, second = one.start(), other.start()
+    one.ready()
+    other.ready()
+    first.ask("hold('gate').uuid")
+    one.begun("gate")
+    before = time.monotonic()
+    result = first.ask("[(r := work(n)) and r.wait(10) for n in range(5)]")
+    assert result == list(range(5))
+    assert other.ledger() == [f"ran {n}" for n in range(5)]
+    assert time.monotonic() - before < 4  # neither the work nor the results were found by looking once a second
+    one.open_gate("gate")
+    assert second.ask("work(9).wait(10)") == 9
+
+
+def test_who_has_no_node_wakes_those_of_others(machine: NewMachine) -> None:
+    one, other = machine(), machine()
+    one.start()
+    one.ready()
+    app = other.launch("app.py")
+    assert app.ask(f"autocron.start({other.name!r}, 0)") is False
+    assert app.ask("work(3).wait(10)") == 3
+    assert one.ledger() == ["ran 3"]
+    assert not other.background()
+
+
+def test_the_jobs_of_a_dead_machine_are_run_by_another(machine: NewMachine) -> None:
+    one, other = machine(), machine()
+    first = one.start()
+    uuid = first.ask("hold('gate').uuid")
+    one.begun("gate")
+    other.start()
+    other.ready()
+    (other.folder / "gate").touch()
+    first.kill()
+    for pid in list(one.background()):
+        one.kill(pid)
+    assert other.ended(uuid, 20).state is State.SUCCEEDED
+    job = other.job(uuid)
+    assert job.attempt == 2
+    assert [past.outcome for past in job.past_attempts] == ["node lost"]
+    assert other.ledger() == [line for line in other.ledger() if "gate" in line]
+
+
+def test_a_successor_on_the_same_machine_takes_over_at_once(machine: NewMachine) -> None:
+    lab = machine()
+    app = lab.start()
+    uuid = app.ask("hold('gate').uuid")
+    lab.begun("gate")
+    before = time.monotonic()
+    node = lab.node()
+    lab.kill(node)
+    lab.begun("gate", 2)
+    assert time.monotonic() - before < 4.5  # before the node would have been taken for dead
+    lab.open_gate("gate")
+    assert lab.ended(uuid).attempt == 2
+
+
+def test_a_living_node_whose_sessions_end_keeps_its_jobs(
+    machine: NewMachine, run: Callable[[str], list[tuple[object, ...]]]
+) -> None:
+    lab = machine()
+    app = lab.start()
+    uuid = app.ask("hold('gate').uuid")
+    lab.begun("gate")
+    for _ in range(3):
+        run("select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name like 'autocron %'")
+        assert app.ask("work(1).uuid")
+        lab.until(lambda: "reached again" in lab.output() or "used again" in lab.output())
+    lab.open_gate("gate")
+    assert lab.ended(uuid).attempt == 1
+    assert lab.job(uuid).state is State.SUCCEEDED
+
+
+def test_a_node_that_was_taken_for_dead_stops_its_jobs_and_begins_anew(
+    machine: NewMachine, run: Callable[[str], list[tuple[object, ...]]]
+) -> None:
+    one, other = machine(), machine()
+    first = one.start()
+    uuid = first.ask("hold('gate').uuid")
+    worker = one.begun("gate")
+    node = one.node()
+    other.start()
+    other.ready()
+    (other.folder / "gate").touch()
+    os.kill(node, signal.SIGSTOP)
+    try:
+        run(f"update {{}}.nodes set heartbeat_at = heartbeat_at - 60 where pid = {node}")  # a minute later
+        assert other.ended(uuid).attempt == 2
+    finally:
+        os.kill(node, signal.SIGCONT)
+    one.until(lambda: worker not in one.processes(), what="the end of the worker")
+    one.open_gate("gate")
+    assert first.ask("work(4).wait(15)") == 4
+    assert run("select count(*) from {}.nodes") == [(2,)]
+    assert other.job(uuid).attempt == 2
