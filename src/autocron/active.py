@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from autocron.store.base import Store
 
 
-def _silence() -> None:
-    pass
+def _silence() -> bool:
+    return True
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Active:
     grace: float = StoredSettings().grace
     max_payload: int = 0  # bytes of arguments that were stored at most, when that was looked at last
     _bell: Bell | None = None
-    ring: Callable[[], None] = _silence  # wakes the node where there is no link
+    ring: Callable[[], bool] = _silence  # wakes the node where there is no link; False when nobody is there
     _store: "Store | None" = None
     opening: threading.Lock = field(default_factory=threading.Lock)
 
@@ -68,11 +68,10 @@ class Active:
             )
 
     def wake(self) -> None:
-        """Tell the node that there may be something to do."""
-        if self.link is not None:
-            self.link.wake()
-        else:
-            self.ring()
+        """Tell the node that there may be something to do; where there is none, those of other machines."""
+        is_told = self.link.wake() if self.link is not None else self.ring()
+        if not is_told:
+            self.store.tell_nodes()
 
     def close(self) -> None:
         """Close what is open; the next use opens it again."""

@@ -175,7 +175,7 @@ class App:
             finally:
                 active.close()
 
-    def become_worker(self, store: "Store", max_payload: int, wake: Callable[[], None]) -> None:
+    def become_worker(self, store: "Store", max_payload: int, wake: Callable[[], bool]) -> None:
         """Let calls made here be stored in this store; start() does nothing any more."""
         self._is_worker = True
         self._active = Active(None, "normal", ring=wake)
@@ -316,13 +316,13 @@ def get_result(uuid: str) -> TaskResult[Any]:
     return find_result(uuid, _app)
 
 
-def become_worker(store: "Store", max_payload: int, wake: Callable[[], None]) -> None:
+def become_worker(store: "Store", max_payload: int, wake: Callable[[], bool]) -> None:
     """Make this process one whose calls are stored and whose start() does nothing.
 
     Args:
         store: where they are stored.
         max_payload: bytes of arguments that are stored at most.
-        wake: tells the node that there may be something to do.
+        wake: tells the node that there may be something to do; False when it cannot.
     """
     _app.become_worker(store, max_payload, wake)
 

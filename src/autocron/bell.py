@@ -21,15 +21,16 @@ class Bell:
         self._place = str(paths.socket_path(database))
         self._socket: socket.socket | None = None
 
-    def ring(self) -> None:
-        """Ring; waits for nothing."""
-        if not self._send():
-            self.close()
-            if not os.path.exists(self._place):  # noqa: PTH110 - on the way of each call; a vain connect takes ten times as long
-                return
-            with contextlib.suppress(OSError):
-                self._socket = paths.connect(self._database, RING_LIMIT)
-                self._send()
+    def ring(self) -> bool:
+        """Ring, waiting for nothing; False when nobody is there."""
+        if self._send():
+            return True
+        self.close()
+        if not os.path.exists(self._place):  # noqa: PTH110 - on the way of each call; a vain connect takes ten times as long
+            return False
+        with contextlib.suppress(OSError):
+            self._socket = paths.connect(self._database, RING_LIMIT)
+        return self._send()
 
     def close(self) -> None:
         """Hang up, until it rings again."""
@@ -50,8 +51,10 @@ class Bell:
         return True
 
 
-def ring(database: Path) -> None:
-    """Ring once."""
+def ring(database: Path) -> bool:
+    """Ring once; False when nobody is there."""
     bell = Bell(database)
-    bell.ring()
-    bell.close()
+    try:
+        return bell.ring()
+    finally:
+        bell.close()

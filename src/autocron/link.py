@@ -135,14 +135,19 @@ class Link:
 
     # Talking
 
-    def wake(self) -> None:
-        """Tell the node that there may be something to do; waits only where no thread can connect."""
-        if not self._send(WAKE):
-            if self._is_guest:
-                ring(self.place.files)
-            self._poked.set()
-            if not self._ensure_keeper():
-                self._connect_in_call()
+    def wake(self) -> bool:
+        """Tell the node that there may be something to do; waits only where no thread can connect.
+
+        Returns:
+            False when nobody was there to hear it.
+        """
+        if self._send(WAKE):
+            return True
+        is_told = self._is_guest and ring(self.place.files)
+        self._poked.set()
+        if not self._ensure_keeper():
+            self._connect_in_call()
+        return is_told
 
     def declare(self) -> None:
         """Tell the node when other modules declare something than those it knows of."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import socket
 import threading
 from collections.abc import Callable
@@ -89,6 +90,7 @@ class Colleagues(Nobody):
         self._next_beat = 0.0
         self._last_beat = 0.0
         self._next_notify = 0.0
+        self._next_echo = math.inf
         self._wake_read, self._wake_write = socket.socketpair()
         for end in (self._wake_read, self._wake_write):
             end.setblocking(False)
@@ -152,8 +154,11 @@ class Colleagues(Nobody):
             self._join()
         elif now >= self._next_beat:
             self._beat()
+        if now >= self._next_echo:
+            self._next_echo = math.inf
+            self._call(self._events.work_elsewhere)
         self._say_news()
-        next_look = min(self._next_beat, self._next_notify if self._has_work else self._next_beat)
+        next_look = min(self._next_beat, self._next_echo, self._next_notify if self._has_work else math.inf)
         heard = self._membership.listen(self._wake_read.fileno(), next_look - self._clock.monotonic())
         with contextlib.suppress(BlockingIOError):
             self._wake_read.recv(4096)
@@ -202,8 +207,10 @@ class Colleagues(Nobody):
         done = [uuid for kind, _, uuids in kinds if kind == "done" for uuid in uuids.split(",")]
         if done:
             self._call(lambda: self._events.done_elsewhere(done))
-        if any(kind == "work" for kind, *_ in kinds):
+        if any(kind in ("work", "call") for kind, *_ in kinds):
             self._call(self._events.work_elsewhere)
+        if any(kind == "call" for kind, *_ in kinds):  # calls that come just after this one are not told
+            self._next_echo = self._clock.monotonic() + NOTIFY_EVERY
 
     def _failed(self, error: StoreError) -> None:
         if not self._failing:

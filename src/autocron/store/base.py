@@ -62,6 +62,10 @@ class Driver(Protocol):
         """Run several statements as one; nothing of it is kept when the block raises."""
         ...
 
+    def tell_nodes(self) -> None:
+        """Tell the nodes of all machines that there may be something to do, where the database can."""
+        ...
+
     def changed(self) -> bool:
         """Has another process changed the database since the last time this was asked?"""
         ...
@@ -116,6 +120,7 @@ class Store:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self.node: int | None = None  # who claims, where several nodes share a database
+        self.tell_nodes: Callable[[], None] = driver.tell_nodes
         self.check: Callable[[], None] = driver.check
         self.changed: Callable[[], bool] = driver.changed
         self.sync: Callable[[], None] = driver.sync

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from autocron.errors import ConfigError
+from autocron.errors import ConfigError, StoreError
 from autocron.store.base import CALL_LIMIT, Parameters, Row, Step, Store, T, load_statements
 from autocron.store.postgres_url import for_libpq, name, schema_of
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     Cursor = psycopg.Cursor[tuple[Any, ...]]
 
+NOTICE_EVERY = 0.005  # seconds; each takes a lock that all who commit with one share
 APPLICATION_CONNECTIONS = 8  # of one process; a thread that needs one waits for another to give its back
 _CLOCK = "coalesce(%(clock)s::float8, extract(epoch from clock_timestamp())::float8)"
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # in JSON; PostgreSQL's texts cannot hold it
@@ -64,7 +66,8 @@ class PostgresDriver:
         self._explainer = Explainer(address, name(address))
         url = for_libpq(address)
         self._pool = Pool(lambda deadline: self._connect(url, kind, deadline), size, self._explainer.name)
-        self._statements = statements("postgres", self._schema)
+        self._statements = statements("postgres", self._schema) | statements("postgres_nodes", self._schema)
+        self._next_notice = 0.0
 
     def read(self, name: str, parameters: Parameters = ()) -> list[Row]:
         """Run a statement that changes nothing; once more when the connection turns out to be lost."""
@@ -90,6 +93,14 @@ class PostgresDriver:
         """Run several statements as one; nothing of it is kept when the block raises."""
         with self._lend(limit, committing=True) as connection, connection.transaction():
             yield _Transaction(connection, self._execute)
+
+    def tell_nodes(self) -> None:
+        """Notify the nodes, unless that was done just now: they look a second time a little later."""
+        now = monotonic()
+        if now >= self._next_notice:
+            self._next_notice = now + NOTICE_EVERY
+            with suppress(StoreError):  # they look by themselves, too
+                self.read("notify", {"schema": self._schema, "text": "call"})
 
     def changed(self) -> bool:
         """Has somebody changed the database? Nothing tells: look."""

@@ -86,6 +86,9 @@ class SqliteDriver:
         """Run several statements as one; nothing of it is kept when the block raises."""
         return _Transaction(self._connections, self._statements, limit)
 
+    def tell_nodes(self) -> None:
+        """The one node sees it."""
+
     def changed(self) -> bool:
         """Has another connection changed the database since the last time this was asked?"""
         session, connection = self._connections.enter(CALL_LIMIT)

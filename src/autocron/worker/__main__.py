@@ -99,9 +99,11 @@ def main() -> None:
     os._exit(0)
 
 
-def _wake(channel: wire.Channel) -> None:
+def _wake(channel: wire.Channel) -> bool:
     with contextlib.suppress(OSError):  # the node is gone, and so is this worker in a moment
         channel.send(wire.Wake())
+        return True
+    return False
 
 
 def _flush() -> None:
