@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -72,6 +75,25 @@ def test_the_password_is_in_no_command_line_and_no_log(machine: NewMachine) -> N
     lines = " ".join(lab.processes().values())
     assert "autocron.node" in lines
     assert "s3cret" not in lines + lab.output() + lab.log()
+
+
+def test_the_admin_tool_looks_at_it(machine: NewMachine) -> None:
+    lab = machine()
+    app = lab.start(3)
+    uuid = app.ask("hold('gate').uuid")
+    lab.begun("gate")
+
+    def autocron(*words: str, **environ: str) -> str:
+        command = [sys.executable, "-m", "autocron", *words]
+        return subprocess.run(command, env=lab.environ | environ, capture_output=True, text=True, check=True).stdout
+
+    found = json.loads(autocron(lab.name, "--json"))
+    assert (found["settings"]["workers"], found["jobs"]) == (3, {"running": 1})
+    assert found["node"]["pid"] == lab.node()
+    assert uuid[-4:] in autocron("top", "--once", AUTOCRON_DATABASE=lab.name)
+    assert autocron("--set-max-workers", "1", AUTOCRON_DATABASE=lab.name)
+    lab.until(lambda: len(lab.ready_now()) == 1, what="one worker")
+    lab.open_gate("gate")
 
 
 def test_another_machine_takes_what_this_one_has_no_room_for(machine: NewMachine) -> None:

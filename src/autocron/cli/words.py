@@ -1,6 +1,7 @@
 """The words of the command line: where they may stand, and what each may be."""
 
 import math
+import os
 from collections.abc import Iterator
 
 import click
@@ -14,11 +15,14 @@ SWITCH = {"on": True, "true": True, "off": False, "false": False}
 
 
 class Admin(click.Group):
-    """A group whose options may stand before or behind the database: ``autocron DATABASE --json``."""
+    """A group whose options may stand before or behind the database: ``autocron DATABASE --json``.
+
+    Where no database is given, it is $AUTOCRON_DATABASE, which also keeps a password out of the list of processes.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the database behind the options and before the sub-command, as click wants it."""
-        options, rest = self._split(args)
+        options, rest = self._split(self._with_database(args))
         return super().parse_args(ctx, [*options, "--", *rest] if rest else options)
 
     def resolve_command(
@@ -46,6 +50,17 @@ class Admin(click.Group):
             else:
                 database.append(word)
         return options, database
+
+    def _with_database(self, args: list[str]) -> list[str]:
+        """Add the default database where none stands."""
+        default = os.environ.get("AUTOCRON_DATABASE")
+        options, rest = self._split(args)
+        if not default or {"-h", "--help", "--version"} & {*options}:
+            return args
+        if not rest:
+            return [*args, default]
+        start = args.index(rest[0])
+        return [*args[:start], default, *args[start:]] if rest[0] in self.commands else args
 
     def _with_value(self) -> set[str]:
         options = (one for one in self.params if isinstance(one, click.Option))

@@ -44,23 +44,7 @@ class Events(Protocol):
         """These jobs have come to their end."""
 
 
-class Nobody:
-    """No other nodes: the database is for this machine alone."""
-
-    def offer_work(self) -> None:
-        """There is nobody who could take it."""
-
-    def tell_done(self, uuids: list[str]) -> None:
-        """There is nobody who waits elsewhere."""
-
-    def wait_for(self, uuids: list[str]) -> None:
-        """There is nobody who could run these jobs."""
-
-    def close(self) -> None:
-        """Nothing is to be closed."""
-
-
-class Colleagues(Nobody):
+class Colleagues:
     """A thread with the node's second connection.
 
     Args:

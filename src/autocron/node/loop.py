@@ -23,7 +23,7 @@ from autocron.model import Transition
 from autocron.node.access import StoreAccess
 from autocron.node.applications import Applications
 from autocron.node.audience import Audience
-from autocron.node.colleagues import Colleagues, Nobody
+from autocron.node.colleagues import Colleagues
 from autocron.node.configuration import Configuration
 from autocron.node.connection import AppConnection
 from autocron.node.crew import Crew
@@ -94,9 +94,9 @@ class Node:
         self._recovery = Recovery(access, self._exchanger, config, self.log)
         self._reports = Reports(access, config, clock, self._tell_what_is_on)
         self._scheduler = Scheduler(access, self._planner, config, clock, self._fired)
-        self._is_member = membership is None  # one that is alone need not join anybody
-        self._colleagues = Colleagues(membership, clock, self.call, self.log, self) if membership else Nobody()
-        self._sharing = Sharing(self._colleagues, self._audience, clock, self._has_room)
+        self._sharing = Sharing(self._crew, self._exchanger, self._recovery, self._audience, self._store_thread)
+        if membership:
+            self._sharing.join(Colleagues(membership, clock, self.call, self.log, self._sharing))
         # These things that the crew tells go straight to those who take them.
         self.settle, self.reported = self._exchanger.settle, self._reports.add
 
@@ -136,7 +136,7 @@ class Node:
                 self._calls.popleft()()
             self._advance()
         self._maintenance.close()
-        self._colleagues.close()
+        self._sharing.close()
         self._store_thread.close()
         self._log_file.close()
 
@@ -205,7 +205,7 @@ class Node:
             self._end_work(now)
         if self._recovery.done and now >= self._store.not_before:
             self._exchanger.exchange(self._room())
-        self._sharing.tell(now, is_claiming=self._exchanger.under_way)
+        self._sharing.tell(now, is_working=self._ending.running)
         self._ask_about_awaited()
 
     def _work(self, now: float) -> None:
@@ -224,15 +224,12 @@ class Node:
             return 0
         return min(self._crew.room(), CLAIMS_BESIDE_CALLS if self._is_called() else MAX_CLAIMS)
 
-    def _has_room(self) -> bool:
-        return self._ending.running and self._crew.room() > 0
-
     def _use_store(self) -> None:
         if self._recovery.done:
             self._reports.declare()
             self._scheduler.fire_due()
             self._expiry.sweep()
-        elif self._is_member:
+        elif self._sharing.may_work:
             self._recovery.begin()
 
     # What applications say
@@ -252,7 +249,7 @@ class Node:
             case wire.Subscribe(uuid=uuid):
                 self._audience.subscribe(app, uuid)
                 self._asked.append(uuid)
-                self._sharing.subscribed(uuid)
+                self._sharing.subscribed(uuid, self._clock.monotonic())
             case wire.Unsubscribe(uuid=uuid):
                 self._audience.unsubscribe(app, uuid)
             case wire.Bye(now=at_once):
@@ -326,36 +323,6 @@ class Node:
         self._maintenance.touched()
         self._asked += self._audience.awaited(uuids)
 
-    # What other nodes tell
-
-    def joined(self, node: int) -> None:
-        """Claim as this one from now on, after the jobs of whoever was here before are queued again."""
-        self._store_thread.submit(lambda store: store.become(node), lambda _: None)
-        self._is_member = True
-
-    def silenced(self) -> None:
-        """Others may run the jobs of this node: stop them."""
-        self._crew.give_up_waiting()
-        self._crew.kill()
-
-    def expelled(self) -> None:
-        """Others run the jobs of this node: stop them, and join anew."""
-        self.silenced()
-        self._is_member = self._recovery.done = False
-
-    def buried(self) -> None:
-        """Queue the jobs of a dead node again."""
-        if self._recovery.done:
-            self._recovery.begin()
-
-    def work_elsewhere(self) -> None:
-        """There are jobs that others have no room for."""
-        self._exchanger.look = True
-
-    def done_elsewhere(self, uuids: list[str]) -> None:
-        """See whether these jobs have come to their end."""
-        self._asked += self._audience.awaited(uuids)
-
     def _tell_what_is_on(self) -> None:
         declarations, workers = self._planner.declarations, self._config.settings.workers
         state = (self._crew.generation, workers, [one.name for one in declarations])
@@ -368,6 +335,7 @@ class Node:
             self.log(logging.WARNING, hint)
 
     def _ask_about_awaited(self) -> None:
+        self._asked += self._sharing.take_ended()
         if self._asked:
             asked, self._asked = self._asked, []
             self._store_thread.submit(lambda store: store.final_among(asked), self._tell_done)
