@@ -162,13 +162,34 @@ def test_a_living_node_whose_sessions_end_keeps_its_jobs(
     app = lab.start()
     uuid = app.ask("hold('gate').uuid")
     lab.begun("gate")
-    for _ in range(3):
-        run("select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name like 'autocron %'")
+    for times in range(1, 4):
+        run("select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name like 'autocron % {}'")
         assert app.ask("work(1).uuid")
-        lab.until(lambda: "reached again" in lab.output() or "used again" in lab.output())
+        again = "the other nodes can be reached again"
+        lab.until(lambda count=times: lab.output().count(again) == count, what=f"{again} {times} times")
     lab.open_gate("gate")
     assert lab.ended(uuid).attempt == 1
     assert lab.job(uuid).state is State.SUCCEEDED
+
+
+def test_a_claim_whose_answer_was_lost_is_given_back(
+    machine: NewMachine, run: Callable[[str], list[tuple[object, ...]]]
+) -> None:
+    lab = machine()
+    app = lab.start()
+    gate = app.ask("hold('gate').uuid")
+    lab.begun("gate")
+    uuid = app.ask("work.options(hours=1)(5).uuid")
+    claim = "state = 'running', attempt = 1, started_at = created_at, node = (select id from {}.nodes)"
+    run(f"update {{}}.jobs set {claim} where uuid = '{uuid}'")
+    with psycopg.connect(for_libpq(canonical(lab.name))) as stranger:
+        stranger.execute(f"lock table {schema_of(canonical(lab.name))}.jobs in share mode".encode())
+        lab.open_gate("gate")
+        stuck = "from pg_stat_activity where application_name = 'autocron node {}' and wait_event_type = 'Lock'"
+        lab.until(lambda: run(f"select pid {stuck}"), what="an exchange that waits")
+        run(f"select pg_terminate_backend(pid, 5000) {stuck}")
+    lab.until(lambda: lab.job(uuid).state is State.QUEUED, what="the job to be given back")
+    assert lab.ended(gate).attempt == 1
 
 
 def test_a_node_that_was_taken_for_dead_stops_its_jobs_and_begins_anew(

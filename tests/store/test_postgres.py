@@ -213,10 +213,8 @@ def test_a_forked_child_leaves_the_connection_to_its_parent(store: Store) -> Non
 
 def test_a_terminated_backend_is_replaced(store: Store, url: str) -> None:
     store.insert(job("a"))
-    ended = (
-        "select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name = 'autocron application'"
-    )
-    run(url, ended)
+    whose = "application_name = 'autocron application {}'"
+    assert run(url, f"select pg_terminate_backend(pid, 5000) from pg_stat_activity where {whose}") == [(True,)]
     store.insert(job("b"))
     assert store.counts(0.0).by_state == {State.QUEUED: 2}
 

@@ -100,6 +100,10 @@ class Crew:
 
     # Jobs
 
+    def uuids(self) -> set[str]:
+        """Give the names of all jobs that are here."""
+        return self._dispatcher.uuids()
+
     def room(self) -> int:
         """Say how many jobs should be claimed now."""
         return self._dispatcher.room()

@@ -70,6 +70,10 @@ class Dispatcher:
         lanes = self._lanes.values()
         return bool(lanes) and all(len(lane.jobs) >= PLENTY for lane in lanes)
 
+    def uuids(self) -> set[str]:
+        """Give the names of all claimed jobs."""
+        return {claim.uuid for claim in self._buffer}.union(*(lane.jobs for lane in self._lanes.values()))
+
     def room(self) -> int:
         """Say how many jobs should be claimed now."""
         lanes = [lane for lane in self._lanes.values() if lane.open]

@@ -41,9 +41,11 @@ class Exchanger:
         self._log = log
         self._exchanged = exchanged
         self._transitions: list[Transition] = []
+        self._sent: list[Transition] = []  # in the exchange that is under way
         self._failed_instead: set[str] = set()  # jobs whose outcome the store did not take
         self._abandoned = False
         self.under_way = False
+        self.in_doubt = False  # an exchange failed: it may have been stored, and have claimed jobs, all the same
         self.look = True  # there may be jobs that are due
         self.next_due: float | None = None
 
@@ -64,6 +66,11 @@ class Exchanger:
         """Store nothing more."""
         self._abandoned = True
 
+    def uuids(self) -> set[str]:
+        """Give the names of the jobs whose end is not stored yet."""
+        waiting = self._transitions + self._sent if self.under_way else self._transitions
+        return {transition.uuid for transition in waiting}
+
     @property
     def may_claim(self) -> bool:
         """There may be jobs that are due, and no exchange is under way."""
@@ -76,6 +83,7 @@ class Exchanger:
         if self.under_way or self._abandoned or not (count or self._transitions):
             return
         transitions, self._transitions = self._transitions, []
+        self._sent = transitions
         self.look = self.look and not count
         self.under_way = True
         now = self._clock.now()
@@ -87,6 +95,7 @@ class Exchanger:
 
     def _failed(self, transitions: list[Transition]) -> None:
         self.under_way = False
+        self.in_doubt = True
         self._transitions[:0] = transitions
         self.look = True
 

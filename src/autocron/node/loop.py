@@ -27,6 +27,7 @@ from autocron.node.colleagues import Colleagues
 from autocron.node.configuration import Configuration
 from autocron.node.connection import AppConnection
 from autocron.node.crew import Crew
+from autocron.node.doubt import Doubt
 from autocron.node.ending import Ending, Step
 from autocron.node.exchange import MAX_CLAIMS, Exchanger
 from autocron.node.expiry import Expiry
@@ -91,6 +92,7 @@ class Node:
         self._config = config = Configuration(access, self._planner, self.log, self._loaded)
         self._expiry = Expiry(access, config, clock, self.log, self._expired)
         self._exchanger = Exchanger(access, config, clock, self.log, self._exchanged)
+        self._doubt = Doubt(access, self._exchanger, self._crew)
         self._recovery = Recovery(access, self._exchanger, config, self.log)
         self._reports = Reports(access, config, clock, self._tell_what_is_on)
         self._scheduler = Scheduler(access, self._planner, config, clock, self._fired)
@@ -229,6 +231,7 @@ class Node:
             self._reports.declare()
             self._scheduler.fire_due()
             self._expiry.sweep()
+            self._doubt.settle()
         elif self._sharing.may_work:
             self._recovery.begin()
 

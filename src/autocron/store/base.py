@@ -229,8 +229,15 @@ class Store:
 
     def recover(self) -> tuple[list[Claim], list[str]]:
         """Give the claims of a node that is no more, and what is wrong with jobs that were parked instead."""
+        return self._claims_among(self._driver.read("running"))
+
+    def held(self) -> list[Claim]:
+        """Give the claims of this node, as far as the database knows."""
+        return self._claims_among(self._driver.read("held", {"node": self.node}))[0]
+
+    def _claims_among(self, rows: Iterable[Row]) -> tuple[list[Claim], list[str]]:
         claims, parked = list[Claim](), list[str]()
-        for (row,) in self._driver.read("running"):
+        for (row,) in rows:
             try:
                 ((text,),) = self._driver.read("claim_of", (row,))
                 claims += _claims(text)

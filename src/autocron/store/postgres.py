@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from autocron.errors import ConfigError, StoreError
 from autocron.store.base import CALL_LIMIT, Parameters, Row, Step, Store, T, load_statements
-from autocron.store.postgres_url import for_libpq, name, schema_of
+from autocron.store.postgres_url import name, schema_of
 
 try:
     from autocron.store.postgres_connection import ERRORS, Connection, ConnectionLost, Explainer, Kind, connect
@@ -64,8 +64,7 @@ class PostgresDriver:
         self._own_time = own_time
         self._is_ready = False
         self._explainer = Explainer(address, name(address))
-        url = for_libpq(address)
-        self._pool = Pool(lambda deadline: self._connect(url, kind, deadline), size, self._explainer.name)
+        self._pool = Pool(lambda deadline: self._connect(address, kind, deadline), size, self._explainer.name)
         self._statements = statements("postgres", self._schema) | statements("postgres_nodes", self._schema)
         self._next_notice = 0.0
 
@@ -147,8 +146,8 @@ class PostgresDriver:
         except ERRORS as error:
             raise self._explainer.explain(error, committing=committing and is_used) from error
 
-    def _connect(self, url: str, kind: Kind, deadline: float) -> Connection:
-        connection = connect(url, kind, deadline)
+    def _connect(self, address: str, kind: Kind, deadline: float) -> Connection:
+        connection = connect(address, kind, deadline)
         if not self._is_ready:
             try:
                 ensure_schema(connection, self._schema, self._explainer.name)

@@ -116,6 +116,10 @@ returning uuid;
 select uuid from {schema}.jobs
 where state = 'running' and not exists (select from {schema}.nodes where nodes.id = jobs.node) order by started_at;
 
+-- name: held
+-- The jobs that this node holds, as far as the database knows.
+select uuid from {schema}.jobs where state = 'running' and node is not distinct from %(node)s order by started_at;
+
 -- name: claim_of
 -- What was claimed with a job.
 select json_build_array(

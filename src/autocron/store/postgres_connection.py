@@ -12,7 +12,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from autocron.errors import ConfigError, StoreBusy, StoreError
 from autocron.store.base import BadRow
-from autocron.store.postgres_url import secrets
+from autocron.store.postgres_url import for_libpq, schema_of, secrets
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -38,7 +38,7 @@ _NODE_OPTIONS = (
 
 
 class Kind(StrEnum):
-    """What a connection is for; the server shows it as the name of the application."""
+    """What a connection is for; the server shows it, with the schema, as the name of the application."""
 
     APPLICATION = "autocron application"
     NODE = "autocron node"
@@ -66,13 +66,13 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
             raise errors.ConnectionTimeout("the server did not answer in time") from error
 
 
-def connect(url: str, kind: Kind, deadline: float) -> Connection:
+def connect(address: str, kind: Kind, deadline: float) -> Connection:
     """Connect until a moment of the monotonic clock."""
     try:
-        given = conninfo_to_dict(url)
+        given = conninfo_to_dict(for_libpq(address))
     except psycopg.Error:  # its text may show what is in the URL
         raise ConfigError("this postgresql:// URL cannot be read; special characters in it must be %-encoded") from None
-    wanted: dict[str, Any] = {**_DEFAULTS, "application_name": kind.value, **given}
+    wanted: dict[str, Any] = {**_DEFAULTS, "application_name": f"{kind} {schema_of(address)}", **given}
     wanted["connect_timeout"] = max(1, min(int(wanted["connect_timeout"]), int(deadline - monotonic())))
     prepare_threshold = None
     if kind is not Kind.APPLICATION:

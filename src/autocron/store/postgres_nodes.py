@@ -13,7 +13,7 @@ import msgspec
 from autocron.store.base import CALL_LIMIT
 from autocron.store.postgres import statements
 from autocron.store.postgres_connection import ERRORS, Connection, Explainer, Kind, connect
-from autocron.store.postgres_url import for_libpq, name, schema_of
+from autocron.store.postgres_url import name, schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,7 +34,7 @@ class Membership:
     """
 
     def __init__(self, address: str, place: str) -> None:
-        self._url = for_libpq(address)
+        self._address = address
         self._place = place
         self._schema = schema_of(address)
         self._explainer = Explainer(address, name(address))
@@ -105,7 +105,7 @@ class Membership:
     def _connected(self) -> Connection:
         if self._connection is None:
             try:
-                self._connection = connection = connect(self._url, Kind.LISTENER, monotonic() + CALL_LIMIT)
+                self._connection = connection = connect(self._address, Kind.LISTENER, monotonic() + CALL_LIMIT)
                 connection.add_notify_handler(lambda said: self._hear(said.pid, said.payload))
                 connection.execute(f"listen {self._schema}".encode())
                 self._holds = False

@@ -71,6 +71,10 @@ returning uuid;
 -- The jobs that are held: after a crash of the node, by nobody.
 select id from jobs where state = 'running';
 
+-- name: held
+-- The jobs that this node holds, as far as the database knows.
+select id from jobs where state = 'running';
+
 -- name: claim_of
 -- What was claimed with a job.
 select json_array(
