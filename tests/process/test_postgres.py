@@ -162,10 +162,10 @@ def test_a_living_node_whose_sessions_end_keeps_its_jobs(
     app = lab.start()
     uuid = app.ask("hold('gate').uuid")
     lab.begun("gate")
+    again = "the other nodes can be reached again"
     for times in range(1, 4):
         run("select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name like 'autocron % {}'")
         assert app.ask("work(1).uuid")
-        again = "the other nodes can be reached again"
         lab.until(lambda count=times: lab.output().count(again) == count, what=f"{again} {times} times")
     lab.open_gate("gate")
     assert lab.ended(uuid).attempt == 1
