@@ -238,7 +238,7 @@ class StoreMachine(RuleBasedStateMachine):
         due = [job for job in due if not job.has_expired(self.now)]
         for job in due:
             job.state, job.attempt, job.started_at = State.RUNNING, job.attempt + 1, self.now
-        waiting = [self.now] if full else [job.run_at for job in self.jobs.values() if job.ready]
+        waiting = [self.now] if full else self.waiting(count)
         exchange = self.node.exchange(transitions, count, self.now)
         assert set(exchange.refused) == refused
         assert exchange.claims == [job.claim() for job in due]
@@ -246,6 +246,10 @@ class StoreMachine(RuleBasedStateMachine):
         assert not exchange.unstorable
         assert not exchange.parked
         self.claims += exchange.claims
+
+    def waiting(self, count: int) -> list[float]:
+        times = [job.run_at for job in self.jobs.values() if job.ready]
+        return [time for time in times if time > self.now] if count else times
 
     def transition(self, claim: Claim, end: str) -> Transition:
         if end in ("end", "fail"):

@@ -26,6 +26,7 @@ INDEXES = {
     "next_expiry": "jobs_begin_by",
     "expire": "jobs_begin_by",
     "running": "jobs_running",
+    "held": "jobs_running",
     "find_running": "jobs_running",
     "find_failed": "jobs_failed",
     "prune": "jobs_expiring",

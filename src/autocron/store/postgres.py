@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 NOTICE_EVERY = 0.005  # seconds; each takes a lock that all who commit with one share
 APPLICATION_CONNECTIONS = 8  # of one process; a thread that needs one waits for another to give its back
-_CLOCK = "coalesce(%(clock)s::float8, extract(epoch from clock_timestamp())::float8)"
+_CLOCK = "coalesce(%(clock)s::float8, extract(epoch from statement_timestamp())::float8)"
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # in JSON; PostgreSQL's texts cannot hold it
 
 

@@ -6,12 +6,12 @@
 
 -- name: insert
 -- Keep a call, unless the autocron lock is on.
-with clock as (select {clock} as now, {clock} - %(created_at)s::float8 as ahead)
 insert into {schema}.jobs (uuid, task, arguments, state, run_at, created_at, begin_by, policy)
 select %(uuid)s, %(task)s, %(arguments)s, 'queued',
-    case when %(is_moment)s then greatest(%(run_at)s::float8, now) else %(run_at)s::float8 + ahead end, now,
-    case when %(begins_by_moment)s then %(begin_by)s::float8 else %(begin_by)s::float8 + ahead end, %(policy)s
-from clock
+    case when %(is_moment)s then greatest(%(run_at)s::float8, {clock})
+        else %(run_at)s::float8 + {clock} - %(created_at)s::float8 end, {clock},
+    case when %(begins_by_moment)s then %(begin_by)s::float8
+        else %(begin_by)s::float8 + {clock} - %(created_at)s::float8 end, %(policy)s
 where not exists (select from {schema}.settings where name = 'locked' and value = 'true');
 
 -- name: claim
@@ -44,17 +44,18 @@ where state = 'queued' and held is null and run_at <= (select {clock}) order by 
 update {schema}.jobs set state = 'queued', held = %s, started_at = null, node = null where uuid = %s;
 
 -- name: next_due
--- When the next waiting job is due. What is due already and was neither claimed nor has expired is claimed by others.
+-- When the next waiting job is due; after a claim, what is due by now is not waiting.
 with clock as materialized (select {clock} as now)
 select (
     select run_at from {schema}.jobs
     where state = 'queued' and held is null
-        and (%(count)s = 0 or run_at > (select now from clock) or begin_by <= (select now from clock))
+        and run_at > (select case when %(count)s = 0 then '-infinity' else now end from clock)
     order by run_at limit 1
 ) - now + %(now)s::float8 from clock;
 
 -- name: finish
 -- Claimed jobs have reached their final states; what comes too late changes nothing, and is given. What is awaited, too.
+-- The empty text keeps PostgreSQL from going through all that runs.
 with clock as materialized (select {clock} - %(now)s::float8 as ahead),
 batch as materialized (
     select value->>0 as uuid, (value->>1)::integer as attempt, value from json_array_elements(%(batch)s::json) as value
@@ -65,7 +66,7 @@ ended as (
         started_at = (value->>6)::float8 + ahead, finished_at = (value->>7)::float8 + ahead,
         expires_at = (value->>8)::float8 + ahead, node = null
     from batch, clock
-    where jobs.uuid = batch.uuid and jobs.attempt = batch.attempt and state = 'running'
+    where jobs.uuid = batch.uuid and jobs.attempt = batch.attempt and state || '' = 'running'
     returning jobs.uuid, awaited
 )
 select
@@ -86,7 +87,7 @@ ended as (
         past_attempts = case when value->>6 is null then past_attempts
             else concat('[', nullif(substr(past_attempts, 2, length(past_attempts) - 2), '') || ',', value->>6, ']') end
     from batch, clock
-    where jobs.uuid = batch.uuid and jobs.attempt = batch.attempt and state = 'running'
+    where jobs.uuid = batch.uuid and jobs.attempt = batch.attempt and state || '' = 'running'
     returning jobs.uuid
 )
 select coalesce(json_agg(uuid), '[]')::text from batch where uuid not in (select uuid from ended);
@@ -114,11 +115,13 @@ returning uuid;
 -- name: running
 -- The jobs that are held by a node that is no more.
 select uuid from {schema}.jobs
-where state = 'running' and not exists (select from {schema}.nodes where nodes.id = jobs.node) order by started_at;
+where state = 'running' and not exists (select from {schema}.nodes where nodes.id = jobs.node)
+order by started_at, id;
 
 -- name: held
 -- The jobs that this node holds, as far as the database knows.
-select uuid from {schema}.jobs where state = 'running' and node is not distinct from %(node)s order by started_at;
+select uuid from {schema}.jobs where state = 'running' and node is not distinct from %(node)s
+order by started_at, id;
 
 -- name: claim_of
 -- What was claimed with a job.

@@ -30,8 +30,8 @@ select id from jobs where state = 'queued' and held is null and run_at <= :now o
 update jobs set state = 'queued', held = ?, started_at = null where id = ?;
 
 -- name: next_due
--- When the next waiting job is due.
-select min(run_at) from jobs where state = 'queued' and held is null;
+-- When the next waiting job is due; after a claim, what is due by now is not waiting.
+select min(run_at) from jobs where state = 'queued' and held is null and run_at > iif(:count, :now, -1e999);
 
 -- name: finish
 -- Claimed jobs have reached their final states; what comes too late changes nothing, and is given.
