@@ -147,6 +147,10 @@ def test_ends_are_stored_in_the_time_of_the_database(store: Store, node: Store) 
     assert node.prune(9e9, 5) == 0  # it expires in 100 s of the database
 
 
+def test_how_far_the_clock_of_the_database_is_ahead(store: Store) -> None:
+    assert store.ahead(1000.0) == pytest.approx(time.time() - 1000.0, abs=30)
+
+
 # Many at once
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from autocron.clock import Clock
 from autocron.errors import BadSetting
 from autocron.model import Settings, StoredSchedule
 from autocron.node.access import StoreAccess
@@ -18,40 +19,59 @@ class Stored(msgspec.Struct, frozen=True):
 
     settings: Settings | BadSetting
     schedules: list[StoredSchedule]
+    ahead: float  # seconds by which the clock of the database is ahead of this machine's
 
 
 class Configuration:
-    """The settings and, in the planner, the schedules.
+    """The settings and, in the planner, the schedules; and the time of the database, by which these fire.
 
     Args:
         store: where they are read.
         planner: takes the schedules.
+        clock: this machine's.
         log: takes complaints about what cannot be used.
         loaded: called when something was read.
     """
 
-    def __init__(self, store: StoreAccess, planner: Planner, log: Log, loaded: Callable[[], None]) -> None:
+    def __init__(
+        self, store: StoreAccess, planner: Planner, clock: Clock, log: Log, loaded: Callable[[], None]
+    ) -> None:
         self._store = store
         self._planner = planner
+        self._clock = clock
         self._log = log
         self._loaded = loaded
         self._bad_setting = ""  # the complaint about one that cannot be used
         self.settings = Settings()
+        self.ahead = 0.0  # seconds by which the clock of the database is ahead of this machine's
+
+    def now(self) -> float:
+        """Give the time of the database."""
+        return self._clock.now() + self.ahead
 
     def load(self) -> None:
         """Read all of it."""
-        self._store.submit(read, self.take)
+        self._store.submit(self.read, self.take)
+
+    def read(self, store: Store) -> Stored:
+        """Read it, on the store's thread; take() it then."""
+        return Stored(read_settings(store), store.schedules(), store.ahead(self._clock.now()))
 
     def refresh(self) -> None:
         """Read it when somebody else has changed something; see that the files are still there."""
-        self._store.submit(_read_if_changed, self._take_if_read)
+        self._store.submit(self._read_if_changed, self._take_if_read)
 
     def take(self, stored: Stored) -> None:
         """Take over what was read."""
+        self.ahead = stored.ahead
         self._set(stored.settings)
         for complaint in self._planner.load(stored.schedules):
             self._log(logging.ERROR, complaint)
         self._loaded()
+
+    def _read_if_changed(self, store: Store) -> Stored | None:
+        store.check()
+        return self.read(store) if store.changed() else None
 
     def _take_if_read(self, stored: Stored | None) -> None:
         if stored is not None:
@@ -65,19 +85,9 @@ class Configuration:
             self._log(logging.ERROR, f"{settings}. Until then this node works with the settings that it had before")
 
 
-def read(store: Store) -> Stored:
-    """Read settings and schedules."""
-    return Stored(read_settings(store), store.schedules())
-
-
 def read_settings(store: Store) -> Settings | BadSetting:
     """Read the settings, or what is wrong with them."""
     try:
         return store.settings()
     except BadSetting as error:
         return error
-
-
-def _read_if_changed(store: Store) -> Stored | None:
-    store.check()
-    return read(store) if store.changed() else None

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-from autocron.clock import Clock
 from autocron.codec import encode_call
 from autocron.model import Declaration, NewJob
 from autocron.names import new_uuid
@@ -19,8 +18,7 @@ class Scheduler:
     Args:
         store: where the jobs are stored.
         planner: says what is due.
-        config: reads the cursors again when they could not be moved.
-        clock: tells what is due.
+        config: knows the time by which they fire; reads the cursors again when they could not be moved.
         fired: called when there may be jobs, with True when the slots were skipped.
     """
 
@@ -29,22 +27,20 @@ class Scheduler:
         store: StoreAccess,
         planner: Planner,
         config: Configuration,
-        clock: Clock,
         fired: Callable[[Firing, bool], None],
     ) -> None:
         self._store = store
         self._planner = planner
         self._config = config
-        self._clock = clock
         self._fired = fired
 
     def fire_due(self) -> None:
         """Fire every schedule that is due."""
-        for firing in self._planner.due(self._clock.now()):
+        for firing in self._planner.due(self._config.now()):
             self._fire(firing)
 
     def _fire(self, firing: Firing) -> None:
-        name, now = firing.declaration.name, self._clock.now()
+        name, now = firing.declaration.name, self._config.now()
         jobs = [(slot, _job(firing.declaration, slot, now)) for slot in firing.slots]
         self._store.submit(
             lambda store: store.fire(name, firing.cursor, jobs, alone=firing.alone),

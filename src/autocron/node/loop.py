@@ -89,13 +89,13 @@ class Node:
         self._maintenance = MaintenanceThread(maintenance_store, place, clock, self._maintenance_says)
         self._store = access = StoreAccess(self._store_thread, clock, self.log, self._abandon)
         self._planner = Planner()
-        self._config = config = Configuration(access, self._planner, self.log, self._loaded)
+        self._config = config = Configuration(access, self._planner, clock, self.log, self._loaded)
         self._expiry = Expiry(access, config, clock, self.log, self._expired)
         self._exchanger = Exchanger(access, config, clock, self.log, self._exchanged)
         self._doubt = Doubt(access, self._exchanger, self._crew)
         self._recovery = Recovery(access, self._exchanger, config, self.log)
         self._reports = Reports(access, config, clock, self._tell_what_is_on)
-        self._scheduler = Scheduler(access, self._planner, config, clock, self._fired)
+        self._scheduler = Scheduler(access, self._planner, config, self._fired)
         self._sharing = Sharing(self._crew, self._exchanger, self._recovery, self._audience, self._store_thread)
         if membership:
             self._sharing.join(Colleagues(membership, clock, self.call, self.log, self._sharing))
@@ -175,7 +175,7 @@ class Node:
 
     def _due_moments(self) -> list[float]:
         slot = self._planner.next_slot()
-        moments = [slot[0]] if slot else []
+        moments = [slot[0] - self._config.ahead] if slot else []
         if self._exchanger.next_due is not None and self._crew.room():
             moments.append(self._exchanger.next_due)
         if self._expiry.next is not None:
@@ -332,7 +332,7 @@ class Node:
         if state == self._told or not self._crew.is_complete:
             return
         self._told = state
-        text, hints = summary(workers, declarations, self._planner.next_slot(), self._clock.now())
+        text, hints = summary(workers, declarations, self._planner.next_slot(), self._config.now())
         self.log(logging.INFO, f"{text}, database {self._place}")
         for hint in hints:
             self.log(logging.WARNING, hint)

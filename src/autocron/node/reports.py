@@ -5,7 +5,7 @@ from collections.abc import Callable
 from autocron import wire
 from autocron.clock import Clock
 from autocron.node.access import StoreAccess
-from autocron.node.configuration import Configuration, Stored, read
+from autocron.node.configuration import Configuration, Stored
 from autocron.store.base import Store
 
 
@@ -41,7 +41,7 @@ class Reports:
 
         def declare(store: Store) -> Stored:
             store.declare(report.schedules, report.imported, report.missing, report.tasks, now)
-            return read(store)
+            return self._config.read(store)
 
         def done(stored: Stored) -> None:
             self._config.take(stored)

@@ -270,6 +270,11 @@ class Store:
         """Delete up to `count` expired jobs; give how many there were."""
         return self._driver.write("prune", {"now": now, "count": count}, CALL_LIMIT)
 
+    def ahead(self, now: float) -> float:
+        """Say by how many seconds the clock of the database is ahead of this machine's."""
+        ((seconds,),) = self._driver.read("ahead", {"now": now})
+        return float(seconds)
+
     # Settings
 
     def settings(self) -> Settings:

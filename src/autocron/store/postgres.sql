@@ -185,6 +185,10 @@ delete from {schema}.jobs where ctid = any (array(
     order by expires_at limit %(count)s for update skip locked
 ));
 
+-- name: ahead
+-- By how many seconds the clock of the database is ahead of this machine's.
+select {clock} - %(now)s::float8;
+
 -- name: settings
 -- All settings that differ from the defaults.
 select name, value from {schema}.settings;

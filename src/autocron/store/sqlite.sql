@@ -130,6 +130,10 @@ where held is not null and task in (select value from json_each(:tasks));
 -- Results that nobody may ask for any more.
 delete from jobs where id in (select id from jobs where expires_at <= :now limit :count);
 
+-- name: ahead
+-- By how many seconds the clock of the database is ahead of this machine's.
+select 0.0;
+
 -- name: settings
 -- All settings that differ from the defaults.
 select name, value from settings;
