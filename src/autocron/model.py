@@ -252,6 +252,9 @@ class StoredSchedule(msgspec.Struct, frozen=True):
     cursor: float
 
 
+HOST_SETTINGS = frozenset({"workers"})  # each machine has its own
+
+
 class Settings(msgspec.Struct, frozen=True):
     """What is stored in the database about how to run. Durations are seconds, sizes bytes."""
 

@@ -151,6 +151,22 @@ def test_how_far_the_clock_of_the_database_is_ahead(store: Store) -> None:
     assert store.ahead(1000.0) == pytest.approx(time.time() - 1000.0, abs=30)
 
 
+# Settings
+
+
+def test_each_machine_has_its_own_number_of_workers(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stores: list[Store] = []
+    for number, host in enumerate(["web-1", "web-2", "web-3"]):
+        monkeypatch.setattr("autocron.store.postgres.gethostname", lambda host=host: host)
+        stores.append(open_store(url))
+        if number < 2:
+            stores[number].set({"workers": number + 2, "grace": number + 1.5})
+    assert [one.settings().workers for one in stores] == [2, 3, 1]
+    assert [one.settings().grace for one in stores] == [2.5] * 3
+    for one in stores:
+        one.close()
+
+
 # Many at once
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import msgspec
 
-from autocron.errors import BadSetting, StoreError
+from autocron.errors import StoreError
 from autocron.model import (
     Claim,
     Counts,
@@ -22,6 +22,7 @@ from autocron.model import (
     StoredSchedule,
     Transition,
 )
+from autocron.store.stored_settings import settings_of, stored_name
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -117,8 +118,9 @@ class Store:
     Every method may raise StoreError. Times are seconds since the epoch and handed in.
     """
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: Driver, host: str | None = None) -> None:
         self._driver = driver
+        self._host = host  # the name of this machine, where several share a database
         self.node: int | None = None  # who claims, where several nodes share a database
         self.tell_nodes: Callable[[], None] = driver.tell_nodes
         self.check: Callable[[], None] = driver.check
@@ -279,21 +281,12 @@ class Store:
 
     def settings(self) -> Settings:
         """Give the settings, defaults included."""
-        known = Settings.__struct_fields__
-        rows = self._driver.read("settings")
-        try:
-            return msgspec.convert(
-                {name: msgspec.json.decode(value) for name, value in rows if name in known}, Settings
-            )
-        except msgspec.DecodeError as error:
-            raise BadSetting(
-                f"a stored setting cannot be used ({error}); set it again, or all with --set-defaults"
-            ) from error
+        return settings_of(self._driver.read("settings"), self._host)
 
     def set(self, values: Mapping[str, Any]) -> None:
         """Store settings; the others stay."""
         with self._driver.transaction() as transaction:
-            transaction.many("set", [(name, _json(value)) for name, value in values.items()])
+            transaction.many("set", [(stored_name(name, self._host), _json(values[name])) for name in sorted(values)])
 
     def reset_settings(self) -> None:
         """Go back to the defaults. The lock stays as it is."""
@@ -327,11 +320,12 @@ class Store:
             now: new and changed schedules start here.
         """
         gone = {"modules": _json([*imported, *missing]), "names": _json([d.name for d in declarations])}
+        in_order = sorted(declarations, key=lambda one: one.name)  # that others lock the same rows in
         with self._driver.transaction() as transaction:
-            transaction.many("add_module", [(name,) for name in imported])
+            transaction.many("add_module", [(name,) for name in sorted(imported)])
             transaction.many("remove_module", [(name,) for name in missing])
             transaction.run("retire", gone)
-            transaction.many("declare", [{**msgspec.structs.asdict(d), "now": now} for d in declarations])
+            transaction.many("declare", [{**msgspec.structs.asdict(d), "now": now} for d in in_order])
             transaction.run("release_held", {"tasks": _json(list(tasks))})
 
     def fire(self, schedule: str, cursor: float, jobs: Sequence[tuple[float, NewJob]], *, alone: bool) -> bool | None:

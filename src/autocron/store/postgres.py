@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager, suppress
+from socket import gethostname
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -35,12 +36,12 @@ _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # in JSON; PostgreSQL's texts c
 
 def open_store(address: str) -> Store:
     """Give the store of an application or worker: nothing of a session is used, so pgbouncer may stand between."""
-    return Store(PostgresDriver(address, Kind.APPLICATION, APPLICATION_CONNECTIONS))
+    return Store(PostgresDriver(address, Kind.APPLICATION, APPLICATION_CONNECTIONS), gethostname())
 
 
 def open_node_store(address: str) -> Store:
     """Give the store of a node, on one connection."""
-    return Store(PostgresDriver(address, Kind.NODE, 1))
+    return Store(PostgresDriver(address, Kind.NODE, 1), gethostname())
 
 
 def statements(file: str, schema: str) -> dict[str, bytes]:
