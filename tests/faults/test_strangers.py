@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from autocron.store import paths
+from autocron.store.place import Place
 
 FRAMES = {
     "noise": bytes(reversed(range(256))) * 40,
@@ -139,7 +140,7 @@ def test_another_folder_stands_where_the_deleted_one_stood(lab: Any) -> None:
 
 
 def test_long_path(lab: Any) -> None:
-    lab.database = lab.database.parent / ("d" * 100) / "test.db"
+    lab.place = Place.of_file(lab.database.parent / ("d" * 100) / "test.db")
     app = lab.launch("app.py")
     assert app.ask(f"autocron.start({('d' * 100) + '/test.db'!r})") is True
     assert app.ask("work(1).wait(10)") == 1

@@ -389,7 +389,7 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 MANY = settings(max_examples=250, stateful_step_count=50, deadline=None)
-FEW = settings(max_examples=60, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck))
+FEW = settings(max_examples=30, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.timeout(600)  # a failure takes minutes to become short
