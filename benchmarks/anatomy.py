@@ -14,14 +14,19 @@ from rich.table import Table
 import autocron
 from autocron import codec, wire
 from autocron.clock import SystemClock
+from autocron.eventloop import EventLoop
 from autocron.model import Claim, NewJob, Run, Settings, Succeeded
 from autocron.names import new_uuid
 from autocron.node.dispatch import Dispatcher
+from autocron.node.lane import Lane
 from autocron.retry import decide
+from autocron.steps import StepsHere
 from autocron.store.base import load_statements
 from autocron.store.gate import gate_of
 from autocron.store.sqlite import open_store
 from autocron.worker.__main__ import _flush
+from autocron.worker.news import Reporter, RunningJob
+from autocron.worker.places import MainThread
 from autocron.worker.runner import Runner
 
 BATCH = 128  # jobs of one exchange
@@ -99,17 +104,25 @@ def the_exchange(folder: Path) -> tuple[Row, Row]:
     )
 
 
+def _runner() -> Runner:
+    async def nothing() -> None:
+        pass
+
+    return Runner(1 << 20, lambda: None, nothing, EventLoop())
+
+
 def the_journey() -> list[Row]:
     """Measure the way from the node to the worker and back."""
     claim = a_claim()
     ours, theirs = (wire.Channel(end, wire.ToWorker) for end in wire.channel_pair())
-    begin, runner, clock = wire.Begin(claim), Runner(1 << 20, lambda: None), SystemClock()
-    outcome = runner.run(claim)
+    begin, runner, clock = wire.Begin(claim), _runner(), SystemClock()
+    job = RunningJob(claim, StepsHere(), Reporter(lambda _: None), MainThread())
+    outcome = runner.run(claim, job)
     back_ours, back_theirs = (wire.Channel(end, wire.FromWorker) for end in wire.channel_pair())
     ended = wire.Ended(claim.uuid, claim.attempt, outcome, claim.claimed_at, claim.claimed_at, 0.0)
     some = [a_claim() for _ in range(64)]
     dispatcher = Dispatcher()
-    dispatcher.add(1)
+    dispatcher.add(1, Lane())
 
     def there() -> None:
         ours.send(begin)
@@ -129,7 +142,11 @@ def the_journey() -> list[Row]:
     return [
         ("node", "which job to which worker", cost(dispatch, 500, len(some))),
         ("both", "a job to the worker: encode, send, receive, decode", cost(there)),
-        ("worker", "find and call the function, arguments from JSON, value to JSON", cost(lambda: runner.run(claim))),
+        (
+            "worker",
+            "find and call the function, arguments from JSON, value to JSON",
+            cost(lambda: runner.run(claim, job)),
+        ),
         ("worker", "clocks; flush what was printed", cost(lambda: (clock.now(), clock.monotonic(), _flush()))),
         ("both", "an outcome to the node: encode, send, receive, decode", cost(back)),
         ("node", "what becomes of the job", cost(lambda: decide(Run(claim, outcome, 0.0, 0.0), Settings()))),

@@ -6,13 +6,17 @@ from autocron.control import Cancel, RetryLater, Snooze
 from autocron.errors import (
     AutocronError,
     ConfigError,
+    JobCancelled,
     ResultNotFound,
     ResultTimeout,
     StoreError,
     TaskCancelled,
     TaskFailed,
+    TaskTimeout,
 )
-from autocron.model import Attempt, State
+from autocron.hooks import around, on_failure
+from autocron.job import Job, current
+from autocron.model import Attempt, Progress, State
 from autocron.options import Retry
 from autocron.result import TaskResult
 from autocron.task import AsyncTask, Task, cron, delay
@@ -26,6 +30,9 @@ __all__ = [
     "AutocronError",
     "Cancel",
     "ConfigError",
+    "Job",
+    "JobCancelled",
+    "Progress",
     "ResultNotFound",
     "ResultTimeout",
     "Retry",
@@ -37,10 +44,14 @@ __all__ = [
     "TaskCancelled",
     "TaskFailed",
     "TaskResult",
+    "TaskTimeout",
+    "around",
     "cron",
+    "current",
     "delay",
     "get_result",
     "lifespan",
+    "on_failure",
     "register_type",
     "start",
     "stop",

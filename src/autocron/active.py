@@ -27,6 +27,7 @@ class Active:
     durability: Durability
     link: Link | None = None
     grace: float = StoredSettings().grace
+    result_ttl: float = StoredSettings().result_ttl
     max_payload: int = 0  # bytes of arguments that were stored at most, when that was looked at last
     _bell: Bell | None = None
     ring: Callable[[], bool] = _silence  # wakes the node where there is no link; False when nobody is there

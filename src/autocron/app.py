@@ -18,7 +18,7 @@ from autocron.clock import Clock, SystemClock
 from autocron.errors import BadSetting, ConfigError
 from autocron.link import Link
 from autocron.log import logger
-from autocron.model import Durability, NewJob, StoredJob
+from autocron.model import Durability, NewJob, State, StoredJob
 from autocron.model import Settings as StoredSettings
 from autocron.names import new_uuid
 from autocron.program import SERVER_COMMANDS, describe, management_command
@@ -135,6 +135,7 @@ class App:
             logger.info("%s (stored in %s)", told, active.place)
             stored |= changed
         active.max_payload, active.grace = stored["max_payload"], stored["grace"]
+        active.result_ttl = stored["result_ttl"]
 
     def _new_link(self, active: Active, place: Place) -> Link:
         return Link(
@@ -208,10 +209,20 @@ class App:
     def _run_here(self, job: NewJob, task: AnyTask) -> TaskResult[Any]:
         done = inline.run(job, task.function, self._clock)
         self._inline_results[job.uuid] = done
+        if done.state is State.FAILED:
+            self._call_failure_hooks(done)
         while len(self._inline_results) > INLINE_KEPT:
             with contextlib.suppress(KeyError):
                 self._inline_results.popitem(last=False)
         return TaskResult(job.uuid, self, job.task, done)
+
+    def _call_failure_hooks(self, failed: StoredJob) -> None:
+        for name in self._registry.failure_hooks:
+            hook = self._registry.functions[name]
+            job = NewJob(new_uuid(), name, codec.encode_call((failed.uuid,), {}), self._clock.now(), self._clock.now())
+            done = inline.run(job, hook, self._clock)
+            if done.state is State.FAILED:
+                logger.error("%s %s failed:\n%s", name, job.uuid, done.traceback)
 
     # Results
 
@@ -221,6 +232,17 @@ class App:
         here = self._inline_results.get(uuid)
         active = self._active
         return here if here or active is None else active.store.get(uuid, self._clock.now())
+
+    def cancel(self, uuid: str) -> bool:
+        """Cancel a job."""
+        self._check_process()
+        active = self._active
+        if uuid in self._inline_results or active is None:
+            return False
+        cancelled = active.store.cancel(uuid, self._clock.now(), active.result_ttl)
+        if cancelled and active.link is not None:  # without one, the node looks by itself within a second
+            active.link.look()
+        return cancelled
 
     @contextlib.contextmanager
     def watch(self, uuid: str, wake: Callable[[], None]) -> Generator[None]:

@@ -12,6 +12,8 @@ AutocronError
 ├── TaskCancelled          wait(): the job was cancelled
 ├── ResultTimeout          wait(): not finished in time (a TimeoutError too)
 └── ResultNotFound         get_result(): unknown or expired (a LookupError too)
+
+Two are raised inside tasks and no AutocronError: TaskTimeout, a TimeoutError, and JobCancelled, a BaseException.
 """
 
 
@@ -69,3 +71,11 @@ class ResultTimeout(AutocronError, TimeoutError):
 
 class ResultNotFound(AutocronError, LookupError):
     """No job with this uuid: it never existed, or its result has expired."""
+
+
+class TaskTimeout(TimeoutError):
+    """Raised inside a task that runs for longer than its timeout; in async code that is asyncio.CancelledError."""
+
+
+class JobCancelled(BaseException):
+    """Raised inside a task whose job is cancelled while it runs; in async code that is asyncio.CancelledError."""

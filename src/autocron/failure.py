@@ -8,23 +8,30 @@ from autocron.control import Cancel, RetryLater, Snooze
 from autocron.model import Backoff, Cancelled, Failed, Outcome, Snoozed
 from autocron.names import full_name
 from autocron.retry import policy_of
+from autocron.text import storable
 
 MAX_TEXT = 64 << 10  # characters of an error or a traceback that are kept
+# What stands between a call and the code of a task.
+_BETWEEN = frozenset(
+    {"asyncio.runners", "asyncio.base_events", "concurrent.futures._base", "contextlib"}
+    | {"autocron.eventloop", "autocron.hooks"}
+)
 
 
-def outcome_of(error: BaseException, caller: str, policy: str | None) -> Outcome:
+def outcome_of(error: BaseException, caller: str, policy: str | None, report: str = "") -> Outcome:
     """Say what it means for the job that its function has raised this.
 
     Args:
         error: what was raised.
         caller: the name of the module that called the task.
         policy: the job's, as it is stored.
+        report: belongs to the traceback.
     """
     if isinstance(error, Snooze):
         return Snoozed(error.delay)
     if isinstance(error, Cancel):
-        return Cancelled(_storable(str(error)))
-    failure = failed(error, caller)
+        return Cancelled(storable(str(error), MAX_TEXT))
+    failure = failed(error, caller, report)
     if isinstance(error, RetryLater):
         return msgspec.structs.replace(failure, may_retry=True, delay=error.delay)
     if policy is not None and _may_retry(error, policy_of(policy).retry):
@@ -37,28 +44,22 @@ def _may_retry(error: BaseException, retry: Backoff) -> bool:
     return not names.isdisjoint(retry.on) and names.isdisjoint(retry.never)
 
 
-def failed(error: BaseException, caller: str) -> Failed:
+def failed(error: BaseException, caller: str, report: str = "") -> Failed:
     """Describe an exception.
 
     Args:
         error: what a task raised.
         caller: the name of the module that called the task; its frames are no concern of those who read the traceback.
+        report: is put behind the traceback.
     """
     try:
         message = f"{type(error).__name__}: {error}"
     except Exception:
         message = type(error).__name__
     frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_globals.get("__name__") in (caller, "asyncio.runners"):
+    while frames is not None and frames.tb_frame.f_globals.get("__name__") in _BETWEEN | {caller}:
         frames = frames.tb_next
     lines = traceback.format_exception(type(error), error, frames)
-    return Failed(_storable(message), _storable("".join(lines)))
-
-
-def _storable(text: str) -> str:
-    """Give the text bounded, and without what a database refuses."""
-    if len(text) > MAX_TEXT:
-        text = (
-            f"{text[: MAX_TEXT // 2]}\n[... {len(text) - MAX_TEXT} characters left out ...]\n{text[-MAX_TEXT // 2 :]}"
-        )
-    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
+    return Failed(
+        storable(message, MAX_TEXT), storable(f"{''.join(lines)}\n{report}" if report else "".join(lines), MAX_TEXT)
+    )

@@ -3,6 +3,7 @@
 import inspect
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from contextvars import copy_context
 from typing import Any
 
@@ -10,7 +11,10 @@ import msgspec
 
 from autocron import codec
 from autocron.clock import Clock
+from autocron.eventloop import EventLoop
 from autocron.failure import outcome_of
+from autocron.hooks import acall_inside, call_inside
+from autocron.job import Job, current_job
 from autocron.model import (
     Claim,
     Expired,
@@ -19,6 +23,7 @@ from autocron.model import (
     NewJob,
     Outcome,
     PastAttempt,
+    Progress,
     Run,
     Settings,
     Snoozed,
@@ -26,6 +31,7 @@ from autocron.model import (
     Succeeded,
 )
 from autocron.retry import decide
+from autocron.steps import StepsHere
 
 SETTINGS = Settings()  # how long results are kept does not matter: these end with the process
 MAX_SNOOZES = 100  # nothing waits here, so what a task waits for may never come
@@ -35,22 +41,27 @@ def run(job: NewJob, function: Callable[..., Any], clock: Clock) -> StoredJob:
     """Run the call as a worker would, retries at once; whatever the function raises ends up in the result."""
     claim = Claim(job.uuid, 1, job.task, job.arguments, 0, 0, clock.now(), 0, job.begin_by, job.policy)
     past: list[PastAttempt] = []
-    snoozes = 0
+    snoozes, steps = 0, StepsHere()
     while True:
         started_at = clock.now()
-        outcome = _outcome(claim, function, started_at)
+        seen = Job(claim, steps)
+        token = current_job.set(seen)
+        try:
+            outcome = _outcome(claim, seen, function, started_at)
+        finally:
+            current_job.reset(token)
         snoozes += isinstance(outcome, Snoozed)
         if snoozes > MAX_SNOOZES:
             outcome = Failed(f"snoozed more than {MAX_SNOOZES} times; without a worker, it runs again at once", "")
         next_one = decide(Run(claim, outcome, started_at, clock.now()), SETTINGS)
         if isinstance(next_one, Finished):
-            return _stored(job, claim, next_one, past)
+            return _stored(job, claim, next_one, past, seen.last_progress)
         if next_one.past:
             past.append(msgspec.json.decode(next_one.past, type=PastAttempt))
         claim = msgspec.structs.replace(claim, attempt=claim.attempt + 1, retries=next_one.retries, begin_by=None)
 
 
-def _stored(job: NewJob, claim: Claim, end: Finished, past: list[PastAttempt]) -> StoredJob:
+def _stored(job: NewJob, claim: Claim, end: Finished, past: list[PastAttempt], progress: Progress | None) -> StoredJob:
     return StoredJob(
         job.uuid,
         job.task,
@@ -65,16 +76,17 @@ def _stored(job: NewJob, claim: Claim, end: Finished, past: list[PastAttempt]) -
         end.error_message,
         end.traceback,
         past,
+        progress,
     )
 
 
-def _outcome(claim: Claim, function: Callable[..., Any], now: float) -> Outcome:
+def _outcome(claim: Claim, job: Job, function: Callable[..., Any], now: float) -> Outcome:
     if claim.begin_by is not None and now >= claim.begin_by:
         return Expired()
     try:
         # What was stored, so that a value that changes on the way does so here too.
         args, kwargs = codec.decode_call(claim.arguments)
-        value = _call(function, args, kwargs)
+        value = _call(job, function, args, kwargs)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -85,14 +97,16 @@ def _outcome(claim: Claim, function: Callable[..., Any], now: float) -> Outcome:
         return Succeeded(None, f"the result was not kept: {error}")
 
 
-def _call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _call(job: Job, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if not inspect.iscoroutinefunction(function):
-        return function(*args, **kwargs)
+        with closing(EventLoop()) as loop:  # for async hooks; without them it does not begin
+            return call_inside(job, lambda: function(*args, **kwargs), loop.run)
     import asyncio  # only those who have async functions need it
 
-    if asyncio._get_running_loop() is None:
-        return asyncio.run(function(*args, **kwargs))
-    return _in_thread(lambda: asyncio.run(function(*args, **kwargs)))
+    def run() -> Any:
+        return asyncio.run(acall_inside(job, lambda: function(*args, **kwargs)))
+
+    return run() if asyncio._get_running_loop() is None else _in_thread(run)
 
 
 def _in_thread(function: Callable[[], Any]) -> Any:

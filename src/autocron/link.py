@@ -28,6 +28,7 @@ FLUSH_LIMIT = 1.0  # seconds for the last output to be written
 REAP_LIMIT = 2.0  # seconds between a node's last word and its end
 HURRY_LIMIT = 2.0  # seconds that a node has to stop at once
 READ_SIZE = 64 << 10
+LOOK = wire.frame(wire.Look())
 
 
 class Link:
@@ -148,6 +149,10 @@ class Link:
         if not self._ensure_keeper():
             self._connect_in_call()
         return is_told
+
+    def look(self) -> None:
+        """Tell the node that something was changed in the database that it should read now."""
+        self._send(LOOK)
 
     def declare(self) -> None:
         """Tell the node when other modules declare something than those it knows of."""

@@ -11,7 +11,10 @@ Missed = Literal["once", "all", "skip"]
 Overlap = Literal["skip", "allow"]
 Durability = Literal["normal", "full"]
 OnCrash = Literal["retry", "fail"]
+Why = Literal["timeout", "cancelled"]
+CANCELLED = "cancelled while it ran"
 Duration = Annotated[float, msgspec.Meta(ge=0)]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class State(StrEnum):
@@ -60,6 +63,23 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     retry: Backoff = Backoff()
     on_crash: OnCrash = "retry"
     result_ttl: float | None = None  # None: the setting
+    timeout: float | None = None  # seconds of one attempt
+
+
+class News(msgspec.Struct, frozen=True, array_like=True):
+    """What a running job has said about itself since the last time; None: nothing new."""
+
+    uuid: str
+    attempt: int
+    progress: str | None  # a Progress as JSON
+    output: str | None  # all that is kept of it
+
+    def after(self, earlier: "News | None") -> "News":
+        """Give this together with what was said before."""
+        if earlier is None or earlier.attempt != self.attempt:
+            return self
+        progress = earlier.progress if self.progress is None else self.progress
+        return News(self.uuid, self.attempt, progress, earlier.output if self.output is None else self.output)
 
 
 class Claim(msgspec.Struct, frozen=True, array_like=True):
@@ -128,6 +148,12 @@ class Crashed(msgspec.Struct, frozen=True, tag=True):
     how: str
 
 
+class CrashedTogether(msgspec.Struct, frozen=True, tag=True):
+    """The worker died while several jobs ran: nobody knows because of which of them."""
+
+    how: str
+
+
 class NodeLost(msgspec.Struct, frozen=True, tag=True):
     """The node died while it held the job."""
 
@@ -136,7 +162,19 @@ class NotBegun(msgspec.Struct, frozen=True, tag=True):
     """The claim is given back: no worker began the job."""
 
 
-Outcome = Succeeded | Failed | Snoozed | Cancelled | Expired | Unrunnable | Interrupted | Crashed | NodeLost | NotBegun
+Outcome = (
+    Succeeded
+    | Failed
+    | Snoozed
+    | Cancelled
+    | Expired
+    | Unrunnable
+    | Interrupted
+    | Crashed
+    | CrashedTogether
+    | NodeLost
+    | NotBegun
+)
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -213,6 +251,21 @@ class Attempt:
     traceback: str
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far a running job has come.
+
+    Attributes:
+        done: how much is done.
+        total: how much there is to do; None: unknown.
+        note: what is being done; may be empty.
+    """
+
+    done: float
+    total: float | None = None
+    note: str = ""
+
+
 class StoredJob(msgspec.Struct, frozen=True):
     """Everything that the store knows of a job."""
 
@@ -229,6 +282,8 @@ class StoredJob(msgspec.Struct, frozen=True):
     error_message: str
     traceback: str
     past_attempts: list[PastAttempt]
+    progress: Progress | None = None
+    output: str = ""
 
 
 class Declaration(msgspec.Struct, frozen=True):
@@ -258,13 +313,17 @@ HOST_SETTINGS = frozenset({"workers"})  # each machine has its own
 class Settings(msgspec.Struct, frozen=True):
     """What is stored in the database about how to run. Durations are seconds, sizes bytes."""
 
-    workers: Annotated[int, msgspec.Meta(ge=1)] = 1
+    workers: Positive = 1
     locked: bool = False
     grace: Duration = 5.0
     linger: Duration = 2.0
     result_ttl: Duration = 1800.0
     failed_ttl: Duration = 7 * 86400.0
-    max_payload: Annotated[int, msgspec.Meta(ge=1)] = 1 << 20
+    max_payload: Positive = 1 << 20
+    threads: Positive = 1
+    async_jobs: Positive = 100
+    max_jobs: Positive | None = None
+    max_memory: Positive | None = None
 
 
 @dataclass(frozen=True)

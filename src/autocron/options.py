@@ -93,7 +93,7 @@ class CallOptions(Options, total=False):
 
 TIMES = frozenset({"weeks", "days", "hours", "minutes", "seconds", "schedule"})
 NOT_BUILT = frozenset(
-    {"queue", "priority", "timeout", "concurrency", "rate", "limit_key", "unique_key", "unique_for", "on_duplicate"}
+    {"queue", "priority", "concurrency", "rate", "limit_key", "unique_key", "unique_for", "on_duplicate"}
     | {"after", "on_parent_failure"}
 )
 
@@ -180,8 +180,18 @@ def _policy(options: Mapping[str, Any]) -> str | None:
     if on_crash not in ("retry", "fail"):
         raise ConfigError(f'on_crash: {on_crash!r} is neither "retry" nor "fail"')
     ttl = options.get("result_ttl")
-    policy = Policy(retry, on_crash, None if ttl is None else to_seconds(ttl, "result_ttl"))
+    policy = Policy(retry, on_crash, None if ttl is None else to_seconds(ttl, "result_ttl"), _timeout(options))
     return None if policy == Policy() else msgspec.json.encode(policy).decode()
+
+
+def _timeout(options: Mapping[str, Any]) -> float | None:
+    timeout = options.get("timeout")
+    if timeout is None:
+        return None
+    seconds = to_seconds(timeout, "timeout")
+    if not seconds:
+        raise ConfigError("timeout: in 0 s no job could end; give more seconds, or leave it out")
+    return seconds
 
 
 def _whole_number(value: object, name: str) -> int:

@@ -6,20 +6,18 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import AbstractContextManager
-from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 from autocron import codec
 from autocron.clock import Seconds, from_timestamp, to_seconds
 from autocron.errors import AutocronError, ResultNotFound, ResultTimeout, TaskCancelled, TaskFailed
-from autocron.model import FINAL_STATES, Attempt, State, StoredJob
+from autocron.job import current_job
+from autocron.model import FINAL_STATES, Attempt, Progress, State, StoredJob
+from autocron.text import printable
 
 R = TypeVar("R")
 T = TypeVar("T")
-
-current_job: ContextVar[str | None] = ContextVar("current_job", default=None)
-"""The uuid of the job that a worker is running here."""
 
 
 class Source(Protocol):
@@ -27,6 +25,10 @@ class Source(Protocol):
 
     def get(self, uuid: str) -> StoredJob | None:
         """Read a job; None when it is unknown or has expired."""
+        ...
+
+    def cancel(self, uuid: str) -> bool:
+        """Cancel a job; False if it has come to its end."""
         ...
 
     def watch(self, uuid: str, wake: Callable[[], None]) -> AbstractContextManager[None]:
@@ -129,6 +131,19 @@ class TaskResult(Generic[R]):
         """When the job came to its end."""
         return _moment(self._read().finished_at)
 
+    @property
+    def progress(self) -> Progress | None:
+        """What the job has last said with ``autocron.current().progress(...)``; None if nothing."""
+        return self._read().progress
+
+    @property
+    def output(self) -> str:
+        """What the last attempt has printed and logged in its worker: the beginning and the end if it was much.
+
+        While the job runs, it is some tenths of a second behind. Control characters are escaped.
+        """
+        return "\n".join(printable(line, keep="\t") for line in self._read().output.split("\n"))
+
     def wait(self, timeout: Seconds | None = None) -> R:
         """Wait for the end of the job.
 
@@ -150,6 +165,20 @@ class TaskResult(Generic[R]):
         if not self.is_ready:
             self._block(deadline)
         return self._value()
+
+    def cancel(self) -> bool:
+        """Cancel the job.
+
+        One that is not begun will not be. One that runs is stopped: JobCancelled is raised inside the function,
+        asyncio.CancelledError in an async one, and its worker is ended if that does not help within the time of grace.
+
+        Returns:
+            True if it had not come to its end. One that runs may still do so before it is stopped.
+
+        Raises:
+            StoreError: the database can't be used.
+        """
+        return self._final is None and self._source.cancel(self.uuid)
 
     def __await__(self) -> Generator[Any, None, R]:
         return self._wait_in_loop().__await__()

@@ -9,6 +9,7 @@ from autocron.model import (
     Backoff,
     Cancelled,
     Crashed,
+    CrashedTogether,
     Expired,
     Failed,
     Finished,
@@ -59,8 +60,10 @@ def decide(run: Run, settings: Settings, chance: float = 1.0) -> Transition:
             return msgspec.structs.replace(end, started_at=None)
         case Crashed(how=how):
             return _after_crash(run, how, settings)
+        case CrashedTogether(how=how):
+            return _after_loss(run, "crashed", f"worker lost: {how}, with several jobs", settings)
         case NodeLost():
-            return _after_loss(run, settings)
+            return _after_loss(run, "node lost", "the node died while it held this job", settings)
         case Interrupted():
             return _lost(run, settings, "interrupted", "stopped with its worker before it was done")
         case Unrunnable(reason=reason):
@@ -129,12 +132,12 @@ def _after_crash(run: Run, how: str, settings: Settings) -> Transition:
     return _lost(run, settings, "crashed", f"worker lost: {how}", crashes=crashes)
 
 
-def _after_loss(run: Run, settings: Settings) -> Transition:
+def _after_loss(run: Run, outcome: str, how: str, settings: Settings) -> Transition:
     losses = run.claim.losses + 1
     if losses >= MAX_LOSSES:
-        message = f"the node died {losses} times while it held this job"
+        message = f"it was lost {losses} times, the last time because {how}"
         return _finished(run, State.FAILED, settings.failed_ttl, error_message=message)
-    return _lost(run, settings, "node lost", "the node died while it held this job", losses=losses)
+    return _lost(run, settings, outcome, how, losses=losses)
 
 
 def _lost(

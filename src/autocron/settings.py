@@ -6,6 +6,9 @@ from typing import Any, TypedDict
 from autocron.clock import Seconds, to_seconds
 from autocron.errors import ConfigError
 
+OPTIONAL = frozenset({"max_jobs", "max_memory"})
+NUMBERS = OPTIONAL | {"max_payload", "threads", "async_jobs"}
+
 
 class Settings(TypedDict, total=False):
     """Settings that are stored in the database: the last one who gives them decides."""
@@ -15,6 +18,10 @@ class Settings(TypedDict, total=False):
     result_ttl: Seconds  # results of jobs that succeeded or were cancelled are kept for so long (1800)
     failed_ttl: Seconds  # results of failed jobs (7 days)
     max_payload: int  # bytes of arguments or result (1 MiB)
+    threads: int  # sync jobs at once in one worker (1)
+    async_jobs: int  # async jobs at once in one worker (100)
+    max_jobs: int | None  # a worker is replaced after so many (None: never)
+    max_memory: int | None  # a worker is replaced between jobs when it has more bytes (None: never)
 
 
 def wanted_settings(workers: int | None, durability: str, settings: Settings) -> dict[str, Any]:
@@ -28,7 +35,9 @@ def wanted_settings(workers: int | None, durability: str, settings: Settings) ->
         raise ConfigError(f"there is no setting {unknown[0]!r}; there are {', '.join(Settings.__annotations__)}")
     wanted: dict[str, Any] = {}
     for name, value in settings.items():
-        if name == "max_payload":
+        if value is None and name in OPTIONAL:
+            wanted[name] = None
+        elif name in NUMBERS:
             wanted[name] = _whole_number(value, name, 1)
         else:
             wanted[name] = to_seconds(value, name)  # type: ignore[arg-type]

@@ -14,10 +14,10 @@ from autocron.errors import ConfigError
 from autocron.model import Declaration, Missed, Overlap
 from autocron.names import MAIN_NAMES, full_name, main_name, real_module_name
 from autocron.options import CallOptions, Options, Plan
-from autocron.result import TaskResult, current_job
+from autocron.result import TaskResult
 from autocron.timetable import Timetable
 
-__all__ = ["AsyncTask", "Registry", "Task", "cron", "current_job", "delay", "registry"]
+__all__ = ["AsyncTask", "Registry", "Task", "cron", "delay", "registry"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -103,6 +103,8 @@ class Registry:
         tasks: by their names.
         functions: every function that a worker may be asked to run, by the name of its task.
         schedules: by their names.
+        around: hooks that run around every job, by the names of the functions.
+        failure_hooks: functions that run for jobs that failed, with the names of their modules.
         caller: what carries out the calls.
         on_change: called when something new was declared.
     """
@@ -113,6 +115,8 @@ class Registry:
         self.tasks: dict[str, AnyTask] = {}
         self.functions: dict[str, Callable[..., Any]] = {}
         self.schedules: dict[str, Declaration] = {}
+        self.around: dict[str, Callable[..., Any]] = {}
+        self.failure_hooks: dict[str, str] = {}
         self.on_change: Callable[[], None] = lambda: None
         self.has_main = False  # something in the module that was started is declared
         self._scheduled: dict[str, Callable[..., Any]] = {}
@@ -172,6 +176,23 @@ class Registry:
         self._scheduled[schedule] = function
         self._declared_in(function)
 
+    def add_around(self, function: Callable[..., Any]) -> None:
+        """Let this run around every job."""
+        self.around[full_name(function)] = function
+        self._declared_in(function)
+
+    def add_failure_hook(self, function: Callable[..., Any]) -> None:
+        """Let this run, as a job, for each job that ended as failed.
+
+        Raises:
+            ConfigError: this function can't be run by a worker.
+        """
+        _refuse_unreachable(function, "on_failure")
+        name = full_name(function)
+        self.failure_hooks[name] = real_module_name(function.__module__)
+        self.functions[name] = _with_result(function)
+        self._declared_in(function)
+
     def _add_function(self, name: str, function: Callable[..., Any]) -> None:
         known = self.functions.get(name)
         if known is not None and full_name(known) != full_name(function):
@@ -194,6 +215,24 @@ class Registry:
 
 
 registry = Registry()
+
+
+def _with_result(function: Callable[..., Any]) -> Callable[[str], Any]:
+    """Give the function as one of the uuid of a job, which can be stored."""
+
+    @functools.wraps(function)
+    def sync_hook(uuid: str) -> Any:
+        from autocron.app import get_result  # which imports this module
+
+        return function(get_result(uuid))
+
+    @functools.wraps(function)
+    async def async_hook(uuid: str) -> Any:
+        from autocron.app import get_result
+
+        return await function(get_result(uuid))
+
+    return async_hook if inspect.iscoroutinefunction(function) else sync_hook
 
 
 def calling_module() -> str | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from autocron.model import Claim, Declaration, Outcome
+from autocron.model import Claim, Declaration, News, Outcome, Why
 
 MAX_FRAME = 16 << 20
 MAX_DATAGRAM = 64 << 10
@@ -162,6 +162,8 @@ class Setup(msgspec.Struct, frozen=True, tag=True):
     files: str
     slot: int  # which byte of the lock file it holds
     max_payload: int
+    threads: int
+    max_memory: int | None
 
 
 class Import(msgspec.Struct, frozen=True, tag=True):
@@ -177,6 +179,14 @@ class Begin(msgspec.Struct, frozen=True, tag=True):
     claim: Claim
 
 
+class Stop(msgspec.Struct, frozen=True, tag=True):
+    """Stop this job. It goes over another socket, which a worker reads while it runs jobs."""
+
+    uuid: str
+    attempt: int
+    why: Why
+
+
 ToWorker = Setup | Import | Begin
 
 
@@ -189,6 +199,8 @@ class Report(msgspec.Struct, frozen=True, tag=True):
     missing: list[str]  # these do not exist
     errors: dict[str, str]  # these exist but could not be imported: name -> traceback
     sources: dict[str, float]  # the application's source files -> mtime when imported
+    async_tasks: list[str]
+    failure_hooks: dict[str, str]  # name -> module
 
 
 class Ended(msgspec.Struct, frozen=True, tag=True):
@@ -202,13 +214,38 @@ class Ended(msgspec.Struct, frozen=True, tag=True):
     elapsed: float  # seconds
 
 
-FromWorker = Report | Ended | Wake
+class Said(msgspec.Struct, frozen=True, tag=True):
+    """A running job has said something about itself."""
+
+    news: News
+
+
+class Begun(msgspec.Struct, frozen=True, tag=True):
+    """A job that has a timeout runs from now on."""
+
+    uuid: str
+
+
+class Stopping(msgspec.Struct, frozen=True, tag=True):
+    """A job is being stopped because of its timeout."""
+
+    uuid: str
+    report: str  # what the worker was doing at that moment
+
+
+class Worn(msgspec.Struct, frozen=True, tag=True):
+    """The worker has grown beyond `max_memory`, to so many bytes."""
+
+    size: int
+
+
+FromWorker = Report | Begun | Ended | Said | Stopping | Worn | Wake
 
 _encoder = msgspec.msgpack.Encoder()
 encode = _encoder.encode
 
 
-def frame(message: FromApp | FromNode) -> bytes:
+def frame(message: FromApp | FromNode | Stop) -> bytes:
     """Give the message with its length in front, for a stream."""
     body = encode(message)
     return _LENGTH.pack(len(body)) + body

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from autocron.codec import encode_call
 from autocron.errors import BadSetting
 from autocron.model import (
     Claim,
@@ -14,7 +15,9 @@ from autocron.model import (
     Declaration,
     Finished,
     NewJob,
+    News,
     PastAttempt,
+    Progress,
     Requeued,
     Settings,
     State,
@@ -175,6 +178,71 @@ def test_past_attempts_are_kept_in_their_order(store: Store) -> None:
     assert (kept.run_at, kept.started_at) == (10.0, None)
 
 
+def test_what_a_running_job_says_is_kept(store: Store) -> None:
+    claim = claim_one(store)
+    other = claim_one(store, "b")
+    store.exchange([], 0, 20.0, [News("a", 1, '{"done":1.5,"total":3.0,"note":"é"}', None)])
+    store.exchange([], 0, 20.0, [News("a", 1, None, "line\n"), News("b", 1, None, "b")])
+    store.exchange([finish(claim), requeue(other)], 0, 20.0, [News("a", 1, None, "line\nlast\n")])
+    kept, again = store.get("a", 20.0), store.get("b", 20.0)
+    assert kept
+    assert again
+    assert (kept.progress, kept.output) == (Progress(1.5, 3.0, "é"), "line\nlast\n")
+    assert (again.progress, again.output) == (None, "b")
+    store.exchange([], 1, 20.0)
+    again = store.get("b", 20.0)
+    assert again
+    assert again.output == ""  # of an earlier attempt
+
+
+def test_what_a_former_holder_or_an_ended_job_says_is_refused(store: Store) -> None:
+    claim = claim_one(store)
+    store.exchange([], 0, 20.0, [News("a", 2, '{"done":1.0}', "x")])
+    store.exchange([finish(claim)], 0, 20.0)
+    store.exchange([], 0, 20.0, [News("a", 1, '{"done":1.0}', "x")])
+    kept = store.get("a", 20.0)
+    assert kept
+    assert (kept.progress, kept.output) == (None, "")
+
+
+def test_a_job_that_is_not_begun_is_cancelled_at_once(store: Store) -> None:
+    store.insert(job("a", 90.0))
+    held = claim_one(store, "b")
+    store.exchange([requeue(held, held="why")], 0, 20.0)
+    assert store.cancel("a", 21.0, 10.0)
+    assert store.cancel("b", 21.0, 10.0)
+    for uuid in "ab":
+        kept = store.get(uuid, 22.0)
+        assert kept
+        assert (kept.state, kept.finished_at, kept.held) == (State.CANCELLED, 21.0, None)
+        assert kept.error_message == "cancelled before it was begun"
+        assert store.get(uuid, 31.0) is None
+        assert not store.cancel(uuid, 22.0, 10.0)
+    assert store.exchange([], 9, 99.0).claims == []
+    assert store.to_stop() == []
+    assert not store.cancel("unknown", 22.0, 10.0)
+
+
+def test_a_cancelled_job_is_kept_as_long_as_its_policy_says(store: Store) -> None:
+    store.insert(msgspec.structs.replace(job("a"), policy='{"result_ttl":50.0}'))
+    assert store.cancel("a", 20.0, 10.0)
+    assert store.get("a", 69.0)
+    assert store.get("a", 70.0) is None
+
+
+def test_a_job_that_runs_is_to_be_stopped(store: Store) -> None:
+    claim = claim_one(store)
+    assert store.cancel("a", 21.0, 10.0)
+    kept = store.get("a", 22.0)
+    assert kept
+    assert (kept.state, kept.finished_at, kept.error_message) == (State.RUNNING, None, "")
+    assert store.to_stop() == ["a"]
+    store.exchange([requeue(claim)], 0, 22.0)
+    assert store.to_stop() == ["a"]  # its node was interrupted: whoever finds it cancels it
+    assert store.cancel("a", 23.0, 10.0)
+    assert store.to_stop() == []
+
+
 def test_claims_of_a_node_that_is_no_more_are_found(store: Store) -> None:
     claims = [claim_one(store, uuid) for uuid in "ab"]
     assert store.recover() == (claims, [])
@@ -318,6 +386,65 @@ def test_a_schedule_gives_its_options_to_its_jobs(store: Store) -> None:
     store.fire("nightly", 60.0, [(60.0, with_options("a", begin_by=90.0, policy="{}"))], alone=False)
     (claim,) = store.exchange([], 1, 60.0).claims
     assert (claim.begin_by, claim.policy) == (90.0, "{}")
+
+
+# Steps and hooks
+
+
+def test_steps_are_kept_for_later_attempts_and_end_with_the_job(store: Store) -> None:
+    first = claim_one(store)
+    assert store.step("a", "charge") is None
+    assert store.keep_step("a", 1, "charge", '"é"')
+    store.exchange([requeue(first)], 0, 20.0)
+    assert not store.keep_step("a", 1, "charge", "1")  # that attempt is over
+    (second,) = store.exchange([], 1, 20.0).claims
+    assert not store.keep_step("a", 1, "late", "1")
+    assert store.keep_step("a", 2, "mail", "null")
+    assert [store.step("a", name) for name in ("charge", "mail", "late")] == ['"é"', "null", None]
+    assert store.step("b", "charge") is None
+    store.exchange([finish(second, expires_at=30.0)], 0, 20.0)
+    assert store.step("a", "charge") == '"é"'
+    store.prune(31.0, 5)
+    assert store.step("a", "charge") is None
+
+
+def declare_hooks(store: Store, **hooks: str) -> None:
+    store.declare([], list(hooks.values()) or ["app"], [], [], 5.0, failure_hooks=hooks)
+
+
+def queued_calls(store: Store) -> list[tuple[str, str]]:
+    claims = store.exchange([], 99, 99.0).claims
+    return sorted((claim.task, claim.arguments) for claim in claims)
+
+
+def test_a_job_that_failed_calls_each_hook_once(store: Store) -> None:
+    declare_hooks(store, tell="app", note="app")
+    claims = [claim_one(store, uuid) for uuid in ("a", "b", "c", "d")]
+    ends = [
+        finish(claims[0], State.FAILED),
+        finish(claims[1]),
+        finish(claims[2], State.CANCELLED),
+        requeue(claims[3], 200.0),
+    ]
+    store.exchange(ends, 0, 20.0)
+    store.exchange([ends[0]], 0, 20.0)  # told twice
+    call = encode_call(("a",), {})
+    assert queued_calls(store) == [("note", call), ("tell", call)]
+
+
+def test_a_hook_that_failed_calls_none(store: Store) -> None:
+    declare_hooks(store, tell="app")
+    store.insert(job("a", task="tell"))
+    (claim,) = store.exchange([], 1, 20.0).claims
+    store.exchange([finish(claim, State.FAILED)], 0, 20.0)
+    assert queued_calls(store) == []
+
+
+def test_hooks_lapse_with_the_code(store: Store) -> None:
+    declare_hooks(store, tell="app", other="lib")
+    store.declare([], ["app"], [], [], 6.0, failure_hooks={"note": "app"})
+    store.exchange([finish(claim_one(store), State.FAILED)], 0, 20.0)
+    assert [task for task, _ in queued_calls(store)] == ["note", "other"]
 
 
 # Settings

@@ -276,7 +276,10 @@ def test_settings_are_stored_and_changes_are_told(app: App, home: Path, caplog: 
         {"grace": -1},
         {"grace": "5"},
         {"max_payload": 0},
-        {"threads": 2},
+        {"threads": 0},
+        {"max_jobs": "10"},
+        {"linger": None},
+        {"threat": 2},
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(app: App, home: Path, settings: dict[str, Any]) -> None:

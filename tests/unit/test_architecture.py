@@ -14,7 +14,20 @@ LEVELS = [
     {"codec", "crontab", "failure", "kinds", "retry", "timetable", "wire"},
     {"store"},
     {"program", "terminal", "log", "launch", "bell", "link"}
-    | {"inline", "options", "result", "when", "task", "settings", "active", "app"},
+    | {
+        "eventloop",
+        "hooks",
+        "inline",
+        "job",
+        "steps",
+        "options",
+        "result",
+        "when",
+        "task",
+        "settings",
+        "active",
+        "app",
+    },
     {"node", "worker"},
     {"cli", "__init__", "__main__"},
 ]

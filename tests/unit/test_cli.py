@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from autocron.cli.command import autocron
-from autocron.cli.render import printable
 from autocron.model import Declaration, NewJob
 from autocron.store.base import Store
 from autocron.store.sqlite import open_store
+from autocron.text import printable
 
 
 @pytest.fixture

@@ -6,9 +6,10 @@ from types import ModuleType
 
 import pytest
 
-from autocron import task
+from autocron import hooks, task
 from autocron.app import App
 from autocron.clock import SystemClock
+from autocron.settings import wanted_settings
 from autocron.task import Registry
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -17,16 +18,35 @@ DOCS = Path(__file__).parents[2] / "docs"
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
     own = Registry()
-    App(own, SystemClock())  # calls run here
-    monkeypatch.setattr(task, "registry", own)
+    monkeypatch.setattr("autocron.app._app", App(own, SystemClock()))  # calls run here
+    for module in (task, hooks):
+        monkeypatch.setattr(module, "registry", own)
     return own
 
 
-def test_examples_of_tasks(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
-    examples = re.findall(r"```python\n(.*?)```", (DOCS / "tasks.md").read_text(), re.DOTALL)
+def run_examples(name: str) -> None:
     module = ModuleType("examples")
-    for example in examples:
+    for example in re.findall(r"```python\n(.*?)```", (DOCS / name).read_text(), re.DOTALL):
         exec(example, module.__dict__)
+
+
+def test_examples_of_tasks(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+    run_examples("tasks.md")
     assert capsys.readouterr().out == "report 7\n"
-    assert registry.tasks.keys() == {f"examples.{name}" for name in ("send_mail", "fetch", "charge", "publish")}
+    assert registry.tasks.keys() == {
+        f"examples.{name}" for name in ("send_mail", "fetch", "charge", "publish", "transcode")
+    }
     assert registry.schedules["examples.refresh"].expires == 30.0
+
+
+def test_examples_of_running_jobs(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("autocron.start", lambda _, workers, **settings: wanted_settings(workers, "normal", settings))
+    run_examples("jobs.md")
+    said = "converting a\nconverting b\nconverting c\n2.0 3.0 c\nsending receipt for 7\n"
+    assert capsys.readouterr().out == said
+    assert registry.tasks.keys() == {"examples.convert", "examples.sell"}
+    registry.tasks["examples.convert"](5)
+    failed = "begin tell\nfailed: TypeError: 'int' object is not iterable\nend\n"
+    assert capsys.readouterr().out == f"begin convert\n{failed}"

@@ -22,8 +22,8 @@ def test_a_slot_is_due_when_it_is_so_for_the_database(clock: float, ahead: float
 
     access, now, planner = cast("Any", SimpleNamespace(submit=submit)), [clock], Planner()
     times = cast("Any", SimpleNamespace(now=lambda: now[0]))
-    config = Configuration(access, planner, times, lambda *_: None, lambda: None)
-    config.take(Stored(Settings(), [StoredSchedule(Declaration("s", "t", "m", "every 60", "UTC"), 1000.0)], ahead))
+    config = Configuration(access, planner, times, lambda *_: None, lambda _: None)
+    config.take(Stored(Settings(), [StoredSchedule(Declaration("s", "t", "m", "every 60", "UTC"), 1000.0)], ahead, []))
     scheduler = Scheduler(access, planner, config, lambda *_: None)
     now[0] = clock - 0.5
     scheduler.fire_due()

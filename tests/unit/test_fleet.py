@@ -59,3 +59,11 @@ def test_a_worker_that_dies_at_work_is_replaced_at_once():
     fleet = ready_fleet(1)
     fleet.gone(1, 100.0)
     assert fleet.plan(100.0, never).spawn == 1
+
+
+def test_a_worn_worker_is_replaced_while_it_finishes():
+    fleet = ready_fleet(2)
+    fleet.wear_out(1)
+    assert fleet.plan(0.0, always) == Plan(1, retire=[1])
+    fleet.spawned(3)
+    assert fleet.plan(0.0, never) == Plan(0, stop=[1])

@@ -99,7 +99,11 @@ def test_a_moment_of_expiry_is_that_moment() -> None:
         ({"on_crash": "ignore"}, 'on_crash: \'ignore\' is neither "retry" nor "fail"'),
         ({"result_ttl": float("nan")}, "result_ttl: nan"),
         ({"result_ttl": True}, "result_ttl: True is neither"),
-        ({"retires": 1}, "there is no option 'retires' here; there are retries, expires, on_crash, result_ttl, weeks"),
+        ({"timeout": 0}, "timeout: in 0 s no job could end"),
+        (
+            {"retires": 1},
+            "there is no option 'retires' here; there are retries, timeout, expires, on_crash, result_ttl, weeks",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused(options: dict[str, Any], hint: str) -> None:
@@ -125,7 +129,7 @@ def test_a_retry_that_makes_no_sense_is_refused(arguments: dict[str, Any], hint:
         Retry(**{"times": 1, **arguments})
 
 
-@pytest.mark.parametrize("name", ["queue", "priority", "timeout", "concurrency", "rate", "unique_key", "after"])
+@pytest.mark.parametrize("name", ["queue", "priority", "concurrency", "rate", "unique_key", "after"])
 def test_what_is_not_built_yet_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=f"the option '{name}' is not built yet"):
         plan(**{name: 1})

@@ -11,8 +11,10 @@ import msgspec
 import pytest
 
 from autocron import ConfigError, ResultNotFound, ResultTimeout, StoreError, TaskCancelled, TaskFailed, TaskResult
-from autocron.model import Attempt, PastAttempt, State, StoredJob
-from autocron.result import current_job, find_result, to_seconds
+from autocron.job import Job, current_job
+from autocron.model import Attempt, Claim, PastAttempt, State, StoredJob
+from autocron.result import find_result, to_seconds
+from autocron.steps import StepsHere
 
 UUID = "0190a1b2-0000-7000-8000-0000abcd7f3a"
 QUEUED = StoredJob(UUID, "shop.send_mail", State.QUEUED, None, 0, 10.0, 20.0, None, None, None, "", "", [])
@@ -156,7 +158,7 @@ def test_waiting_for_what_has_expired_raises(wait: Callable[[TaskResult[Any]], A
 
 @both_ways
 def test_waiting_inside_a_job_is_refused(wait: Callable[[TaskResult[Any]], Any]) -> None:
-    token = current_job.set("another")
+    token = current_job.set(Job(Claim("another", 1, "app.work", "", 0, 0, 0.0), StepsHere()))
     try:
         with pytest.raises(RuntimeError, match="inside a job"):
             wait(result(RUNNING)[0])

@@ -5,10 +5,18 @@ import time
 import pytest
 
 from autocron import Snooze, task
+from autocron.eventloop import EventLoop
 from autocron.model import Claim, Expired, Failed, Outcome, Snoozed, Succeeded
 from autocron.options import Plan
+from autocron.steps import StepsHere
 from autocron.task import Registry
+from autocron.worker.news import Reporter, RunningJob
+from autocron.worker.places import MainThread
 from autocron.worker.runner import Runner
+
+
+async def nothing() -> None:
+    pass
 
 
 def give() -> str:
@@ -35,7 +43,8 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
 
 def run(name: str, *, begin_by: float | None = None, policy: str | None = None) -> Outcome:
     claim = Claim("u", 1, name, "[[],{}]", 0, 0, 1.0, 0, begin_by, policy)
-    return Runner(1 << 20, lambda: None).run(claim)
+    job = RunningJob(claim, StepsHere(), Reporter(lambda _: None), MainThread())
+    return Runner(1 << 20, lambda: None, nothing, EventLoop()).run(claim, job)
 
 
 def test_a_job_is_not_begun_after_its_time() -> None:

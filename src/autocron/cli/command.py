@@ -18,6 +18,7 @@ from autocron.store import paths
 from autocron.store.base import Store
 from autocron.store.place import Place, open_store
 from autocron.task import Registry
+from autocron.text import printable
 from autocron.version import VERSION
 
 FILES = ("", "-wal", "-shm", ".gate", ".sock", ".log", ".log.old", ".lock")  # the lock last: it is held meanwhile
@@ -150,7 +151,7 @@ def _show(database: Place, store: Store, *, as_json: bool) -> None:
 
 def _tell_changes(database: Place, store: Store, wanted: dict[str, Any] | None) -> None:
     """Tell the settings that were wanted as they are now; None: all of them."""
-    click.echo(render.printable(str(database)))
+    click.echo(printable(str(database)))
     settings = msgspec.structs.asdict(store.settings())
     for name in settings if wanted is None else wanted:
         click.echo(f"{name}: {msgspec.json.encode(settings[name]).decode()}")
@@ -165,12 +166,12 @@ def _delete(database: Place, *, ask: bool) -> None:
     if facts.node_pid(database) is not None:
         _refuse_to_delete(database)
     if ask:
-        click.confirm(f"Delete {render.printable(str(database))} and all jobs in it?", abort=True)
+        click.confirm(f"Delete {printable(str(database))} and all jobs in it?", abort=True)
     if not paths.try_lock(database.files, paths.NODE_BYTE):  # one was started meanwhile; from here on none can be
         _refuse_to_delete(database)
     for ending in FILES:
         paths.beside(database.files, ending).unlink(missing_ok=True)
-    click.echo(f"deleted {render.printable(str(database))}")
+    click.echo(f"deleted {printable(str(database))}")
 
 
 def _refuse_to_delete(database: Place) -> NoReturn:
@@ -181,7 +182,7 @@ def _refuse_to_delete(database: Place) -> NoReturn:
 
 
 def _fail(text: str) -> NoReturn:
-    raise click.ClickException(render.printable(text))
+    raise click.ClickException(printable(text))
 
 
 def main() -> None:
@@ -189,5 +190,5 @@ def main() -> None:
     try:
         autocron()
     except AutocronError as error:
-        click.echo(f"Error: {render.printable(str(error))}", err=True)
+        click.echo(f"Error: {printable(str(error))}", err=True)
         sys.exit(1)

@@ -11,12 +11,7 @@ from rich.text import Text
 
 from autocron.cli.facts import Board, Facts
 from autocron.model import State, StoredJob
-from autocron.text import duration
-
-
-def printable(text: str) -> str:
-    """Give the text with everything escaped that a terminal would act on."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+from autocron.text import duration, printable
 
 
 def overview(facts: Facts) -> RenderableType:

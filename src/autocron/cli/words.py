@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import click
 
-from autocron.cli.render import printable
 from autocron.errors import ConfigError
 from autocron.store.place import Place, find_place
+from autocron.text import printable
 
 RESERVED = frozenset({"explain", "demo"})
 SWITCH = {"on": True, "true": True, "off": False, "false": False}

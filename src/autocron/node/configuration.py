@@ -20,6 +20,7 @@ class Stored(msgspec.Struct, frozen=True):
     settings: Settings | BadSetting
     schedules: list[StoredSchedule]
     ahead: float  # seconds by which the clock of the database is ahead of this machine's
+    to_stop: list[str]  # jobs that run and are to be cancelled
 
 
 class Configuration:
@@ -30,11 +31,11 @@ class Configuration:
         planner: takes the schedules.
         clock: this machine's.
         log: takes complaints about what cannot be used.
-        loaded: called when something was read.
+        loaded: called when something was read, with the jobs that are to be cancelled.
     """
 
     def __init__(
-        self, store: StoreAccess, planner: Planner, clock: Clock, log: Log, loaded: Callable[[], None]
+        self, store: StoreAccess, planner: Planner, clock: Clock, log: Log, loaded: Callable[[list[str]], None]
     ) -> None:
         self._store = store
         self._planner = planner
@@ -43,6 +44,7 @@ class Configuration:
         self._loaded = loaded
         self._bad_setting = ""  # the complaint about one that cannot be used
         self.settings = Settings()
+        self.is_known = False  # it was read once
         self.ahead = 0.0  # seconds by which the clock of the database is ahead of this machine's
 
     def now(self) -> float:
@@ -55,7 +57,7 @@ class Configuration:
 
     def read(self, store: Store) -> Stored:
         """Read it, on the store's thread; take() it then."""
-        return Stored(read_settings(store), store.schedules(), store.ahead(self._clock.now()))
+        return Stored(read_settings(store), store.schedules(), store.ahead(self._clock.now()), store.to_stop())
 
     def refresh(self) -> None:
         """Read it when somebody else has changed something; see that the files are still there."""
@@ -67,7 +69,8 @@ class Configuration:
         self._set(stored.settings)
         for complaint in self._planner.load(stored.schedules):
             self._log(logging.ERROR, complaint)
-        self._loaded()
+        self.is_known = True
+        self._loaded(stored.to_stop)
 
     def _read_if_changed(self, store: Store) -> Stored | None:
         store.check()

@@ -10,9 +10,23 @@ from typing import Any, Protocol
 
 from autocron import wire
 from autocron.clock import Clock
-from autocron.model import Claim, Crashed, Interrupted, NotBegun, Outcome, Settings
+from autocron.model import (
+    CANCELLED,
+    Cancelled,
+    Claim,
+    Crashed,
+    CrashedTogether,
+    Interrupted,
+    News,
+    NotBegun,
+    Outcome,
+    Settings,
+    Why,
+)
+from autocron.node.deadlines import Deadlines
 from autocron.node.dispatch import Dispatcher
 from autocron.node.fleet import Fleet, WorkerState
+from autocron.node.lane import Lane
 from autocron.node.process import WorkerProcess
 from autocron.store.paths import FIRST_WORKER_BYTE
 from autocron.store.place import Place
@@ -26,6 +40,9 @@ class Events(Protocol):
 
     def reported(self, report: wire.Report, make_ready: Callable[[], None]) -> None:
         """A worker of this generation has imported the program; it gets jobs when `make_ready` is called."""
+
+    def said(self, news: News) -> None:
+        """A running job has said something about itself."""
 
     def woken(self) -> None:
         """A task has stored a call."""
@@ -49,6 +66,8 @@ class Crew:
         self._spawned = 0
         self._dispatcher = Dispatcher()
         self._fleet = Fleet()
+        self._deadlines = Deadlines()
+        self._shape: tuple[int | None, ...] | None = None  # the settings with which workers were spawned
         self.sources: dict[str, float] = {}
         self._import_errors: set[tuple[str, str]] = set()  # that were told
 
@@ -96,7 +115,8 @@ class Crew:
 
     def next_look(self, now: float) -> list[float]:
         """Say when there will be something to do even if nothing happens."""
-        return [moment for moment in (self._dispatcher.next_look(), self._fleet.next_look(now)) if moment is not None]
+        looks = (self._dispatcher.next_look(), self._fleet.next_look(now), self._deadlines.next_look())
+        return [moment for moment in looks if moment is not None]
 
     # Jobs
 
@@ -125,6 +145,29 @@ class Crew:
         for number, claim in reversed(unsent):
             self._dispatcher.put_back(self._dispatcher.took_back(number, [claim.uuid]))
 
+    def cancel(self, uuid: str, grace: float) -> bool:
+        """Let a job stop, or not begin; False if it is not here."""
+        number = self._dispatcher.worker_of(uuid)
+        if number is not None:
+            self._take_back(number)
+        if claim := self._dispatcher.withdraw(uuid):
+            self._events.settle(claim, Cancelled(CANCELLED), claim.claimed_at, self._clock.now())
+        elif number is not None and (claim := self._dispatcher.claim_of(number, uuid)):
+            self._stop(number, claim, "cancelled", grace)
+        return claim is not None
+
+    def enforce(self, grace: float, now: float) -> None:
+        """Stop what runs for too long; end the workers of jobs that do not stop within the grace."""
+        for number, claim in self._deadlines.due(now):
+            self._stop(number, claim, "timeout", grace)
+        for number in self._deadlines.overdue(now):
+            if (worker := self._workers.get(number)) and not worker.at_end:
+                worker.destroy()
+
+    def _stop(self, number: int, claim: Claim, why: Why, grace: float) -> None:
+        if self._deadlines.ask(number, claim, why, grace, self._clock.monotonic()):
+            self._workers[number].stop_job(wire.Stop(claim.uuid, claim.attempt, why))
+
     def give_up_waiting(self) -> None:
         """Give back every job that no worker has begun."""
         for number in self._workers:
@@ -148,10 +191,18 @@ class Crew:
     def man(self, program: wire.Program, settings: Settings) -> None:
         """Spawn what is missing, let go what is too much or of an older generation."""
         self._fleet.wanted = settings.workers
+        shape = settings.threads, settings.async_jobs, settings.max_jobs, settings.max_memory
+        if self._shape not in (None, shape):
+            self.renew()
+        self._shape = shape
+        worn = self._dispatcher.worn()
+        for number in worn:
+            self._fleet.wear_out(number)
         plan = self._fleet.plan(self._clock.monotonic(), lambda number: bool(self._dispatcher.jobs_of(number)))
         for number in plan.retire:
             self._dispatcher.close(number)
-            self._take_back(number)
+            if number not in worn:
+                self._take_back(number)
         for number in plan.stop:
             self._workers[number].finish()
         for _ in range(plan.spawn):
@@ -160,6 +211,7 @@ class Crew:
     def renew(self) -> None:
         """Replace all workers, each when its job is done."""
         self._fleet.renew()
+        self._dispatcher.async_tasks.clear()
         self.sources = {}
         self._import_errors.clear()
 
@@ -186,12 +238,12 @@ class Crew:
     def _spawn(self, program: wire.Program, settings: Settings) -> None:
         self._spawned += 1
         number = self._spawned
-        setup = wire.Setup(
-            program, self._place.address, str(self._place.files), self._free_slot(), settings.max_payload
-        )
+        sizes = (settings.max_payload, settings.threads, settings.max_memory)
+        setup = wire.Setup(program, self._place.address, str(self._place.files), self._free_slot(), *sizes)
         self._fleet.spawned(number)
         try:
-            worker = WorkerProcess(number, setup.slot, self._fleet.generation, setup)
+            lane = Lane(settings.threads, settings.async_jobs, settings.max_jobs)
+            worker = WorkerProcess(number, lane, self._fleet.generation, setup)
         except OSError as error:
             self._events.log(logging.ERROR, f"a worker could not be started with {program.python}: {error}")
             self._fleet.gone(number, self._clock.monotonic())
@@ -235,6 +287,16 @@ class Crew:
                     self._ended(worker, message, now)
                 case wire.Report():
                     self._report(worker, message)
+                case wire.Begun(uuid=uuid):
+                    if claim := self._dispatcher.claim_of(worker.number, uuid):
+                        self._deadlines.begun(worker.number, claim, now)
+                case wire.Stopping(uuid=uuid, report=report):
+                    self._deadlines.explain(uuid, report)
+                case wire.Worn(size=size):
+                    self._events.log(logging.INFO, f"worker {worker.pid} has {size >> 20} MiB and is replaced")
+                    self._fleet.wear_out(worker.number)
+                case wire.Said(news=news):
+                    self._events.said(news)
                 case wire.Wake():
                     self._events.woken()
 
@@ -243,12 +305,14 @@ class Crew:
         if claim is None:
             self._events.log(logging.WARNING, f"a late outcome of job {ended.uuid} was refused")
             return
-        self._events.settle(claim, ended.outcome, ended.started_at, ended.finished_at)
+        outcome = self._deadlines.ended(claim.uuid, ended.outcome)
+        self._events.settle(claim, outcome, ended.started_at, ended.finished_at)
 
     def _report(self, worker: WorkerProcess, report: wire.Report) -> None:
         if worker.generation != self._fleet.generation:
             return
         self.sources.update(report.sources)
+        self._dispatcher.async_tasks.update(report.async_tasks)
         for error in report.errors.items():
             self._tell_import_error(*error)
         self._events.reported(report, lambda: self._make_ready(worker.number))
@@ -263,7 +327,7 @@ class Crew:
         member = self._fleet.members.get(number)
         if member and member.state is WorkerState.STARTING:
             self._fleet.ready(number)
-            self._dispatcher.add(number)
+            self._dispatcher.add(number, self._workers[number].lane)
 
     def _forward_output(self, worker: WorkerProcess, stream: int) -> None:
         data = worker.read_output(stream)
@@ -306,10 +370,16 @@ class Crew:
         worker.close()
 
     def _settle_jobs_of(self, worker: WorkerProcess, how: str) -> None:
-        """What is left with a dead worker was begun: it runs one job at a time."""
-        for claim in self._dispatcher.remove(worker.number):
-            if not worker.asked_to_stop:
+        """What is left with a dead worker was begun. If that was one job, it is to blame."""
+        claims = self._dispatcher.remove(worker.number)
+        stopped = {claim.uuid: outcome for claim in claims if (outcome := self._deadlines.lost(claim.uuid))}
+        by_node = worker.asked_to_stop or bool(stopped)
+        others = Interrupted() if by_node else Crashed(how) if len(claims) == 1 else CrashedTogether(how)
+        for claim in claims:
+            outcome = stopped.get(claim.uuid, others)
+            if not by_node:
                 message = f"worker {worker.pid} ended ({how}) while it ran {claim.task} {claim.uuid}"
                 self._events.log(logging.ERROR, message)
-            outcome = Interrupted() if worker.asked_to_stop else Crashed(how)
+            if isinstance(outcome, CrashedTogether):
+                self._dispatcher.suspect(claim.uuid)
             self._events.settle(claim, outcome, claim.claimed_at, self._clock.now())

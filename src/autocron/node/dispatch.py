@@ -5,44 +5,45 @@ short jobs. One that is busy for longer has a window of one, and what it has not
 """
 
 import heapq
+import math
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from autocron.model import Claim
-
-SHORT = 0.002  # seconds; a job that ends within this widens the window of its worker
-LONG = 0.005  # seconds; behind a job that runs for longer, nothing waits
-MAX_WINDOW = 128
-PLENTY = 64  # jobs; a worker that has so many waits for none in the next moment
-CLAIM_AHEAD = 4  # windows of jobs that are claimed beyond those that are sent
+from autocron.node.lane import LONG, PLENTY, Lane
 
 
-@dataclass
-class Lane:
-    """The jobs that one worker has, in the order in which they were sent; the first one is being run."""
+class _Waiting:
+    """The jobs of one kind that are not sent yet."""
 
-    window: int = 1
-    jobs: dict[str, Claim] = field(default_factory=dict[str, Claim])
-    head_since: float = 0.0
-    open: bool = True
+    def __init__(self, *, is_async: bool) -> None:
+        self.is_async = is_async
+        self.jobs = deque[tuple[int, Claim]]()  # each with its place among all
 
     @property
-    def has_place(self) -> bool:
-        """It may be given another job."""
-        return self.open and len(self.jobs) < self.window
+    def first(self) -> float:
+        """The place of the next one."""
+        return self.jobs[0][0] if self.jobs else math.inf
 
 
 class Dispatcher:
-    """Distributes claimed jobs over workers."""
+    """Distributes claimed jobs over workers.
+
+    Attributes:
+        async_tasks: the tasks whose jobs run on an event loop.
+    """
 
     def __init__(self) -> None:
-        self._buffer: deque[Claim] = deque()
+        self.async_tasks: set[str] = set()
+        self._sync, self._async = _Waiting(is_async=False), _Waiting(is_async=True)
+        self._first = self._last = 0  # places that are taken
+        self._suspects: set[str] = set()  # each of them must run alone
+        self._alone = deque[Claim]()  # those of them that wait
         self._lanes: dict[int, Lane] = {}
 
-    def add(self, worker: int) -> None:
+    def add(self, worker: int, lane: Lane) -> None:
         """Give jobs to this worker from now on."""
-        self._lanes[worker] = Lane()
+        self._lanes[worker] = lane
 
     def close(self, worker: int) -> None:
         """Give no more jobs to this worker."""
@@ -52,17 +53,42 @@ class Dispatcher:
     def remove(self, worker: int) -> list[Claim]:
         """Forget a worker; give the jobs that it had."""
         lane = self._lanes.pop(worker, None)
-        return list(lane.jobs.values()) if lane else []
+        return lane.claims() if lane else []
 
     def jobs_of(self, worker: int) -> list[Claim]:
-        """Give the jobs that a worker has; the first one is being run."""
+        """Give the jobs that a worker has."""
         lane = self._lanes.get(worker)
-        return list(lane.jobs.values()) if lane else []
+        return lane.claims() if lane else []
+
+    def worker_of(self, uuid: str) -> int | None:
+        """Give the worker that has a job."""
+        return next((worker for worker, lane in self._lanes.items() if lane.find(uuid)), None)
+
+    def claim_of(self, worker: int, uuid: str) -> Claim | None:
+        """Give the claim of a job that a worker has."""
+        lane = self._lanes.get(worker)
+        return lane.find(uuid) if lane else None
+
+    def withdraw(self, uuid: str) -> Claim | None:
+        """Give up a job that was not sent to any worker."""
+        for kind in (self._sync, self._async):
+            for entry in kind.jobs:
+                if entry[1].uuid == uuid:
+                    kind.jobs.remove(entry)
+                    return entry[1]
+        claim = next((claim for claim in self._alone if claim.uuid == uuid), None)
+        if claim is not None:
+            self._alone.remove(claim)
+        return claim
+
+    def worn(self) -> list[int]:
+        """Give the workers that have had as many jobs as they may."""
+        return [worker for worker, lane in self._lanes.items() if lane.open and lane.left == 0]
 
     @property
     def idle(self) -> bool:
         """No job is with any worker."""
-        return not any(lane.jobs for lane in self._lanes.values())
+        return all(lane.empty for lane in self._lanes.values())
 
     @property
     def flooded(self) -> bool:
@@ -72,53 +98,94 @@ class Dispatcher:
 
     def uuids(self) -> set[str]:
         """Give the names of all claimed jobs."""
-        return {claim.uuid for claim in self._buffer}.union(*(lane.jobs for lane in self._lanes.values()))
+        with_workers = [claim for lane in self._lanes.values() for claim in lane.claims()]
+        return {claim.uuid for claim in [*self._waiting(), *with_workers]}
 
     def room(self) -> int:
         """Say how many jobs should be claimed now."""
-        lanes = [lane for lane in self._lanes.values() if lane.open]
-        wanted = sum(lane.window * (CLAIM_AHEAD if lane.window > 1 else 1) - len(lane.jobs) for lane in lanes)
-        return max(0, wanted - len(self._buffer))
+        may_be_async = bool(self.async_tasks)
+        wanted = sum(lane.room(may_be_async=may_be_async) for lane in self._lanes.values() if lane.open)
+        return max(0, wanted - len(self._sync.jobs) - len(self._async.jobs) - len(self._alone))
 
     def put(self, claims: Iterable[Claim]) -> None:
         """Add claimed jobs."""
-        self._buffer.extend(claims)
+        for claim in claims:
+            if claim.uuid in self._suspects:
+                self._alone.append(claim)
+            else:
+                self._last += 1
+                self._kind_of(claim).jobs.append((self._last, claim))
 
     def put_back(self, claims: list[Claim]) -> None:
         """Add jobs that were with a worker and not begun; they come first."""
-        self._buffer.extendleft(reversed(claims))
+        for claim in reversed(claims):
+            if claim.uuid in self._suspects:
+                self._alone.appendleft(claim)
+            else:
+                self._first -= 1
+                self._kind_of(claim).jobs.appendleft((self._first, claim))
+
+    def suspect(self, uuid: str) -> None:
+        """Run this job alone the next time: it is one of several that ran when their worker died."""
+        self._suspects.add(uuid)
 
     def assign(self, now: float) -> list[tuple[int, Claim]]:
         """Decide which jobs to send to which workers now."""
-        sent: list[tuple[int, Claim]] = []
-        lanes = [(len(lane.jobs), worker) for worker, lane in self._lanes.items() if lane.has_place]
+        sent = list[tuple[int, Claim]]()
+        reserved = self._assign_alone(now, sent) if self._alone else None
+        kinds = [kind for kind in (self._sync, self._async) if kind.jobs]
+        while kinds:
+            kind = min(kinds, key=lambda kind: kind.first)
+            others = min((other.first for other in kinds if other is not kind), default=math.inf)
+            if not self._give(kind, others, now, sent, reserved):
+                kinds.remove(kind)
+        return sent
+
+    def _give(
+        self, kind: _Waiting, until: float, now: float, sent: list[tuple[int, Claim]], reserved: Lane | None
+    ) -> bool:
+        """Send the jobs of a kind that come before `until`; False when there are no more or none has a place."""
+        is_async = kind.is_async
+        lanes = [
+            (lane.load, worker)
+            for worker, lane in self._lanes.items()
+            if lane is not reserved and lane.has_place(is_async=is_async)
+        ]
         heapq.heapify(lanes)
-        while self._buffer and lanes:
+        while kind.first < until and lanes:
             worker = lanes[0][1]
             lane = self._lanes[worker]
-            claim = self._buffer.popleft()
-            if not lane.jobs:
-                lane.head_since = now
-            lane.jobs[claim.uuid] = claim
+            claim = kind.jobs.popleft()[1]
+            lane.add(claim, now, is_async=is_async)
             sent.append((worker, claim))
-            if lane.has_place:
-                heapq.heapreplace(lanes, (len(lane.jobs), worker))
+            if lane.has_place(is_async=is_async):
+                heapq.heapreplace(lanes, (lane.load, worker))
             else:
                 heapq.heappop(lanes)
-        return sent
+        return bool(lanes and kind.jobs)
+
+    def _assign_alone(self, now: float, sent: list[tuple[int, Claim]]) -> Lane | None:
+        """Send jobs that must run alone to empty workers; give the worker that must become empty for the next one."""
+        lanes = [(lane.load, worker) for worker, lane in self._lanes.items() if lane.open and not lane.alone]
+        for _, worker in sorted(lanes):
+            lane = self._lanes[worker]
+            if not lane.empty or not self._alone:
+                return lane if self._alone else None
+            claim = self._alone.popleft()
+            lane.add(claim, now, is_async=claim.task in self.async_tasks)
+            lane.alone = True
+            sent.append((worker, claim))
+        return None
 
     def ended(self, worker: int, uuid: str, attempt: int, elapsed: float, now: float) -> Claim | None:
         """Note that a worker has run a job, in `elapsed` seconds; give its claim, if it has it."""
         lane = self._lanes.get(worker)
-        claim = lane.jobs.get(uuid) if lane else None
+        claim = lane.find(uuid) if lane else None
         if lane is None or claim is None or claim.attempt != attempt:
             return None
-        del lane.jobs[uuid]
-        lane.head_since = now
-        if elapsed < SHORT:
-            lane.window = min(MAX_WINDOW, lane.window * 2)
-        elif elapsed > LONG:
-            lane.window = 1
+        lane.ended(uuid, elapsed, now)
+        self._suspects.discard(uuid)
+        self._move_on(lane)
         return claim
 
     def stuck(self, now: float) -> list[int]:
@@ -131,7 +198,9 @@ class Dispatcher:
         if lane is None:
             return []
         lane.window = 1
-        return [claim for uuid in uuids if (claim := lane.jobs.pop(uuid, None))]
+        claims = [claim for uuid in uuids if (claim := lane.take_back(uuid))]
+        self._move_on(lane)
+        return claims
 
     def next_look(self) -> float | None:
         """Say when stuck() may give something, as a moment of the clock that was handed in."""
@@ -140,6 +209,23 @@ class Dispatcher:
 
     def empty(self) -> list[Claim]:
         """Give up the jobs that were not sent to any worker."""
-        claims = list(self._buffer)
-        self._buffer.clear()
+        claims = self._waiting()
+        for queue in (self._sync.jobs, self._async.jobs, self._alone):
+            queue.clear()
         return claims
+
+    def _waiting(self) -> list[Claim]:
+        """Give the jobs that were not sent to any worker, in their order."""
+        waiting = sorted([*self._sync.jobs, *self._async.jobs], key=lambda entry: entry[0])
+        return [*self._alone, *(claim for _, claim in waiting)]
+
+    def _kind_of(self, claim: Claim) -> _Waiting:
+        return self._async if claim.task in self.async_tasks else self._sync
+
+    def _move_on(self, lane: Lane) -> None:
+        """The worker reads on: async jobs that were behind a sync one are begun, up to the next sync one."""
+        while lane.jobs and self.async_tasks:
+            uuid, claim = next(iter(lane.jobs.items()))
+            if claim.task not in self.async_tasks:
+                return
+            lane.in_loop[uuid] = lane.jobs.pop(uuid)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from random import random
 
 from autocron.clock import Clock
-from autocron.model import Claim, Outcome, Run, Transition
+from autocron.model import Claim, News, Outcome, Run, Transition
 from autocron.node.access import StoreAccess
 from autocron.node.configuration import Configuration
 from autocron.node.storage import Log
@@ -42,6 +42,7 @@ class Exchanger:
         self._exchanged = exchanged
         self._transitions: list[Transition] = []
         self._sent: list[Transition] = []  # in the exchange that is under way
+        self._news: dict[str, News] = {}  # by uuid
         self._failed_instead: set[str] = set()  # jobs whose outcome the store did not take
         self._abandoned = False
         self.under_way = False
@@ -52,7 +53,7 @@ class Exchanger:
     @property
     def idle(self) -> bool:
         """Nothing is left to store."""
-        return not self.under_way and (self._abandoned or not self._transitions)
+        return not self.under_way and (self._abandoned or not (self._transitions or self._news))
 
     def settle(self, claim: Claim, outcome: Outcome, started_at: float, finished_at: float) -> None:
         """Decide what becomes of a job; the next exchange stores it."""
@@ -61,6 +62,10 @@ class Exchanger:
         if told := tell(run, transition):
             self._log(*told)
         self._transitions.append(transition)
+
+    def tell(self, news: News) -> None:
+        """Take what a running job has said; the next exchange stores it."""
+        self._news[news.uuid] = news.after(self._news.get(news.uuid))
 
     def abandon(self) -> None:
         """Store nothing more."""
@@ -79,23 +84,27 @@ class Exchanger:
         return self.look or (self.next_due is not None and self.next_due <= self._clock.now())
 
     def exchange(self, count: int) -> None:
-        """Store what has ended and claim up to `count` due jobs, unless an exchange is under way."""
-        if self.under_way or self._abandoned or not (count or self._transitions):
+        """Store what was said and what has ended, claim up to `count` due jobs, unless an exchange is under way."""
+        if self.under_way or self._abandoned or not (count or self._transitions or self._news):
             return
         transitions, self._transitions = self._transitions, []
         self._sent = transitions
+        news, self._news = self._news, {}
         self.look = self.look and not count
         self.under_way = True
         now = self._clock.now()
         self._store.submit(
-            lambda store: store.exchange(transitions, count, now),
+            lambda store: store.exchange(transitions, count, now, list(news.values())),
             lambda result: self._done(transitions, count, result),
-            lambda: self._failed(transitions),
+            lambda: self._failed(transitions, news),
         )
 
-    def _failed(self, transitions: list[Transition]) -> None:
+    def _failed(self, transitions: list[Transition], news: dict[str, News]) -> None:
         self.under_way = False
         self.in_doubt = True
+        newer, self._news = self._news, news
+        for one in newer.values():
+            self.tell(one)
         self._transitions[:0] = transitions
         self.look = True
 

@@ -23,6 +23,7 @@ class Member:
 
     generation: int
     state: WorkerState = WorkerState.STARTING
+    worn: bool = False  # has run enough
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,10 @@ class Fleet:
             self._not_before = now + min(MAX_BACKOFF, FIRST_BACKOFF * 2**self._failures)
             self._failures += 1
 
+    def wear_out(self, worker: int) -> None:
+        """Replace a worker when its jobs are done."""
+        self.members[worker].worn = True
+
     def renew(self) -> None:
         """Replace all workers, each when its job is done."""
         self.generation += 1
@@ -85,9 +90,10 @@ class Fleet:
         return self._not_before if self._not_before > now else None
 
     def _is_current(self, member: Member) -> bool:
-        return member.generation == self.generation and member.state in (WorkerState.STARTING, WorkerState.READY)
+        current = member.generation == self.generation and not member.worn
+        return current and member.state in (WorkerState.STARTING, WorkerState.READY)
 
     def _must_leave(self, member: Member) -> bool:
         if member.state is WorkerState.STOPPING:
             return False
-        return member.state is WorkerState.RETIRING or member.generation != self.generation
+        return member.state is WorkerState.RETIRING or member.worn or member.generation != self.generation

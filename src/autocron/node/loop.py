@@ -23,6 +23,7 @@ from autocron.model import Transition
 from autocron.node.access import StoreAccess
 from autocron.node.applications import Applications
 from autocron.node.audience import Audience
+from autocron.node.cancelling import Cancelling
 from autocron.node.colleagues import Colleagues
 from autocron.node.configuration import Configuration
 from autocron.node.connection import AppConnection
@@ -94,13 +95,14 @@ class Node:
         self._exchanger = Exchanger(access, config, clock, self.log, self._exchanged)
         self._doubt = Doubt(access, self._exchanger, self._crew)
         self._recovery = Recovery(access, self._exchanger, config, self.log)
+        self._cancelling = Cancelling(access, config, self._crew, clock)
         self._reports = Reports(access, config, clock, self._tell_what_is_on)
         self._scheduler = Scheduler(access, self._planner, config, self._fired)
         self._sharing = Sharing(self._crew, self._exchanger, self._recovery, self._audience, self._store_thread)
         if membership:
             self._sharing.join(Colleagues(membership, clock, self.call, self.log, self._sharing))
         # These things that the crew tells go straight to those who take them.
-        self.settle, self.reported = self._exchanger.settle, self._reports.add
+        self.settle, self.said, self.reported = self._exchanger.settle, self._exchanger.tell, self._reports.add
 
     # Life
 
@@ -200,6 +202,7 @@ class Node:
             self._crew.bury()
         elif self._crew.must_be_polled:
             self._crew.bury()
+        self._crew.enforce(self._config.settings.grace, now)
         self._look_for_the_end(now)
         if self._ending.running:
             self._work(now)
@@ -215,7 +218,7 @@ class Node:
             self._use_store()
         if not self._recovery.done:
             return
-        if program := self._apps.program:
+        if (program := self._apps.program) and self._config.is_known:
             modules = [*dict.fromkeys([*program.modules, *self._recovery.modules])]
             self._crew.man(msgspec.structs.replace(program, modules=modules), self._config.settings)
         self._crew.send_jobs(now)
@@ -293,7 +296,8 @@ class Node:
 
     # What has come from the store
 
-    def _loaded(self) -> None:
+    def _loaded(self, to_stop: list[str]) -> None:
+        self._cancelling.ask(to_stop)
         self._exchanger.look = True
         self._expiry.look()
         self._asked += self._audience.all_awaited
@@ -303,6 +307,7 @@ class Node:
 
     def _exchanged(self, transitions: Sequence[Transition], result: Exchange) -> None:
         self._maintenance.touched()
+        self._cancelling.exchanged(transitions)
         self._crew.take(result.claims)
         if result.may_expire:
             self._expiry.look()

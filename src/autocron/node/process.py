@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from autocron import wire
+from autocron.node.lane import Lane
 from autocron.store.paths import package_environ
 
 READ_SIZE = 64 << 10
@@ -18,9 +19,10 @@ READ_SIZE = 64 << 10
 class WorkerProcess:
     """One worker and the descriptors through which the node knows it."""
 
-    def __init__(self, number: int, slot: int, generation: int, setup: wire.Setup) -> None:
+    def __init__(self, number: int, lane: Lane, generation: int, setup: wire.Setup) -> None:
         self.number = number
-        self.slot = slot
+        self.lane = lane
+        self.slot = setup.slot
         self.generation = generation
         self.asked_to_stop = False
         self.at_end = False  # it can't send anything any more
@@ -62,6 +64,11 @@ class WorkerProcess:
         except OSError:
             return False
         return True
+
+    def stop_job(self, stop: wire.Stop) -> None:
+        """Have a job stopped that runs."""
+        with contextlib.suppress(OSError):  # it is gone, or does not listen: it will be ended
+            self._life.send(wire.frame(stop), socket.MSG_DONTWAIT)
 
     def receive(self) -> list[wire.FromWorker]:
         """Give what the worker has sent; never waits.

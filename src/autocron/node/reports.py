@@ -40,7 +40,8 @@ class Reports:
         now = self._clock.now()
 
         def declare(store: Store) -> Stored:
-            store.declare(report.schedules, report.imported, report.missing, report.tasks, now)
+            hooks = report.failure_hooks
+            store.declare(report.schedules, report.imported, report.missing, report.tasks, now, failure_hooks=hooks)
             return self._config.read(store)
 
         def done(stored: Stored) -> None:

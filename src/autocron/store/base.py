@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import msgspec
 
+from autocron.codec import encode_call
 from autocron.errors import StoreError
 from autocron.model import (
     Claim,
@@ -15,6 +16,7 @@ from autocron.model import (
     Declaration,
     Finished,
     NewJob,
+    News,
     Requeued,
     Settings,
     State,
@@ -33,6 +35,7 @@ Step = tuple[str, Parameters]  # a statement's name and what goes into it
 T = TypeVar("T")
 _decode_claims = msgspec.json.Decoder(list[Claim]).decode
 _decode_uuids = msgspec.json.Decoder(list[str]).decode
+_NOTHING = {"past_attempts": "[]", "progress": "null"}
 MAX_BATCH = 8 << 20  # characters of results that go to the database as one text
 CALL_LIMIT = 5.0  # seconds that a caller waits for the database
 
@@ -141,16 +144,20 @@ class Store:
         """
         return self._driver.write("insert", msgspec.structs.asdict(job), limit) == 1
 
-    def exchange(self, transitions: Sequence[Transition], count: int, now: float) -> Exchange:
-        """Store what became of claimed jobs and claim up to `count` due ones, in one transaction.
+    def exchange(
+        self, transitions: Sequence[Transition], count: int, now: float, news: Sequence[News] = ()
+    ) -> Exchange:
+        """Store what claimed jobs said and became, and claim up to `count` due ones, in one transaction.
 
         One bad row stops no other: transitions that the database does not take are named in the answer, and jobs that
         cannot be claimed are parked. When transitions had to be stored one by one, nothing is claimed; `next_due` then
         says that there is more.
         """
         try:
-            return self._exchange(transitions, count, now)
+            return self._exchange(transitions, count, now, news)
         except BadRow:
+            if news:
+                self._exchange([], 0, now, news)
             if not transitions:
                 return self._claim_around_bad(count, now)
             return msgspec.structs.replace(self._store_around_bad(transitions, now), next_due=now)
@@ -183,18 +190,24 @@ class Store:
         self._driver.write("park", (f"its row cannot be used: {why}", row), CALL_LIMIT)
         return f"row {row} of the table jobs is parked: {why}"
 
-    def _exchange(self, transitions: Sequence[Transition], count: int, now: float) -> Exchange:
+    def _exchange(
+        self, transitions: Sequence[Transition], count: int, now: float, news: Sequence[News] = ()
+    ) -> Exchange:
         finished = [transition for transition in transitions if isinstance(transition, Finished)]
         requeued = [transition for transition in transitions if isinstance(transition, Requeued)]
-        steps: list[Step] = [("finish", {"batch": _json(some), "now": now}) for some in _batches(finished)]
-        steps += [("requeue", {"batch": _json(some), "now": now}) for some in _batches(requeued)]
+        steps: list[Step] = [("tell", {"batch": _json(some)}) for some in _batches(news, _size_of_news)]
+        if failed := [_hook_call(one) for one in finished if one.state is State.FAILED]:
+            steps.append(("call_hooks", {"batch": _json(failed), "now": now}))
+        first = len(steps)
+        steps += [("finish", {"batch": _json(some), "now": now}) for some in _batches(finished, _size_of_result)]
+        steps += [("requeue", {"batch": _json(some), "now": now}) for some in _batches(requeued, _size_of_result)]
         ends = len(steps)
         if count:
             steps.append(("claim", {"now": now, "count": count, "node": self.node}))
         steps.append(("next_due", {"now": now, "count": count}))
 
         def read(rows: list[list[Row]]) -> Exchange:
-            told = [row for (row,) in rows[:ends]]
+            told = [row for (row,) in rows[first:ends]]
             late = [uuid for (uuids, *_) in told for uuid in _decode_uuids(uuids)]
             awaited = [uuid for (_, *more) in told for uuids in more for uuid in _decode_uuids(uuids)]
             ((text, due),) = rows[ends] if count else [("[]", 0)]
@@ -257,6 +270,23 @@ class Store:
         parameters = {"count": count, "now": now} if which == "failed" else {"count": count}
         return [_stored_job(row) for row in self._driver.read(f"find_{which}", parameters)]
 
+    def cancel(self, uuid: str, now: float, ttl: float) -> bool:
+        """Cancel a job that is not begun; ask that one that runs be stopped.
+
+        Args:
+            uuid: the job.
+            now: the time of its end.
+            ttl: how long its result is kept, if it has no time of its own.
+
+        Returns:
+            False when it has come to its end already, or is unknown.
+        """
+        return self._driver.write("cancel", {"uuid": uuid, "now": now, "ttl": ttl}, CALL_LIMIT) == 1
+
+    def to_stop(self) -> list[str]:
+        """Give the jobs that were to be cancelled while they ran, if they run here or do not run any more."""
+        return [uuid for (uuid,) in self._driver.read("to_stop", {"node": self.node})]
+
     def final_among(self, uuids: Iterable[str]) -> set[str]:
         """Give those of the jobs that have come to their end or are unknown."""
         rows = self._driver.read("final_among", {"uuids": _json(list(uuids))})
@@ -271,6 +301,18 @@ class Store:
     def prune(self, now: float, count: int) -> int:
         """Delete up to `count` expired jobs; give how many there were."""
         return self._driver.write("prune", {"now": now, "count": count}, CALL_LIMIT)
+
+    # Steps
+
+    def step(self, uuid: str, name: str) -> str | None:
+        """Give the value of a step that a job has done; None when it has not."""
+        rows = self._driver.read("step", (uuid, name))
+        return rows[0][0] if rows else None
+
+    def keep_step(self, uuid: str, attempt: int, name: str, value: str) -> bool:
+        """Keep the value of a step; False when this attempt does not hold the job any more."""
+        parameters = {"uuid": uuid, "attempt": attempt, "name": name, "value": value}
+        return self._driver.write("keep_step", parameters, CALL_LIMIT) == 1
 
     def ahead(self, now: float) -> float:
         """Say by how many seconds the clock of the database is ahead of this machine's."""
@@ -309,6 +351,8 @@ class Store:
         missing: Sequence[str],
         tasks: Sequence[str],
         now: float,
+        *,
+        failure_hooks: Mapping[str, str] = {},
     ) -> None:
         """Store what the workers found in the application's modules.
 
@@ -318,6 +362,7 @@ class Store:
             missing: modules that no longer exist; their schedules stop firing too.
             tasks: all known tasks; parked jobs of these may run now.
             now: new and changed schedules start here.
+            failure_hooks: tasks that run for each job that failed, with the names of their modules.
         """
         gone = {"modules": _json([*imported, *missing]), "names": _json([d.name for d in declarations])}
         in_order = sorted(declarations, key=lambda one: one.name)  # that others lock the same rows in
@@ -326,6 +371,8 @@ class Store:
             transaction.many("remove_module", [(name,) for name in missing])
             transaction.run("retire", gone)
             transaction.many("declare", [{**msgspec.structs.asdict(d), "now": now} for d in in_order])
+            transaction.run("forget_hooks", {"modules": gone["modules"], "names": _json(list(failure_hooks))})
+            transaction.many("add_hook", sorted(failure_hooks.items()))
             transaction.run("release_held", {"tasks": _json(list(tasks))})
 
     def fire(self, schedule: str, cursor: float, jobs: Sequence[tuple[float, NewJob]], *, alone: bool) -> bool | None:
@@ -357,17 +404,29 @@ def load_statements(dialect: str) -> dict[str, str]:
     return {name.strip(): statement.strip().removesuffix(";") for name, _purpose, statement in parts}
 
 
-def _batches(transitions: Sequence[Transition]) -> Iterator[Sequence[Transition]]:
-    """Cut where the results become too large for one text."""
+def _hook_call(failed: Finished) -> tuple[str, int, str]:
+    """Give the job that fails, its attempt, and the arguments of the hooks that are to run for it."""
+    return failed.uuid, failed.attempt, encode_call((failed.uuid,), {})
+
+
+def _batches(items: Sequence[T], size_of: Callable[[T], int]) -> Iterator[Sequence[T]]:
+    """Cut where the items become too large for one text."""
     start = size = 0
-    for number, transition in enumerate(transitions):
-        if isinstance(transition, Finished) and transition.result:
-            size += len(transition.result)
+    for number, item in enumerate(items):
+        size += size_of(item)
         if size > MAX_BATCH:
-            yield transitions[start : number + 1]
+            yield items[start : number + 1]
             start, size = number + 1, 0
-    if start < len(transitions):
-        yield transitions[start:]
+    if start < len(items):
+        yield items[start:]
+
+
+def _size_of_result(transition: Transition) -> int:
+    return len(transition.result) if isinstance(transition, Finished) and transition.result else 0
+
+
+def _size_of_news(news: News) -> int:
+    return len(news.output or "")
 
 
 def _claims(text: str) -> list[Claim]:
@@ -383,7 +442,8 @@ def _stored_job(row: Row) -> StoredJob:
     try:
         names = StoredJob.__struct_fields__
         values = dict(zip(names, row, strict=True))
-        values["past_attempts"] = msgspec.json.decode(row[-1]) if row[-1] else []
+        for name in ("past_attempts", "progress"):
+            values[name] = msgspec.json.decode(values[name] or _NOTHING[name])
         return msgspec.convert(values, StoredJob)
     except msgspec.DecodeError as error:
         raise BadRow(f"job {row[0]!r} is stored in a form that autocron does not write: {error}") from error

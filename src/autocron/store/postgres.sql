@@ -25,7 +25,7 @@ due as materialized (
 ),
 claimed as (
     update {schema}.jobs set state = 'running', attempt = attempt + 1, started_at = (select now from clock),
-        node = %(node)s
+        node = %(node)s, progress = null, output = ''
     where ctid = any (array(select ctid from due where is_wanted))
     returning id, run_at, json_build_array(
         uuid, attempt, task, arguments, crashes, losses, %(now)s::float8, retries,
@@ -52,6 +52,32 @@ select (
         and run_at > (select case when %(count)s = 0 then '-infinity' else now end from clock)
     order by run_at limit 1
 ) - now + %(now)s::float8 from clock;
+
+-- name: tell
+-- What running jobs have said about themselves; what comes too late changes nothing.
+with batch as materialized (
+    select value->>0 as uuid, (value->>1)::integer as attempt, value from json_array_elements(%(batch)s::json) as value
+    order by 1
+)
+update {schema}.jobs set progress = coalesce(value->>2, progress), output = coalesce(value->>3, output)
+from batch where jobs.uuid = batch.uuid and jobs.attempt = batch.attempt and state || '' = 'running'
+returning jobs.uuid;
+
+-- name: call_hooks
+-- Jobs are about to fail: queue the hooks for them, except for those that are hooks themselves.
+with clock as materialized (select {clock} as now),
+batch as materialized (
+    select value->>0 as uuid, (value->>1)::integer as attempt, value->>2 as arguments
+    from json_array_elements(%(batch)s::json) as value
+),
+failing as materialized (
+    select batch.arguments from batch join {schema}.jobs using (uuid, attempt)
+    where state || '' = 'running' and task not in (select name from {schema}.failure_hooks)
+    order by uuid for update of jobs
+)
+insert into {schema}.jobs (uuid, task, arguments, state, run_at, created_at)
+select gen_random_uuid()::text, name, failing.arguments, 'queued', now, now from failing, {schema}.failure_hooks, clock
+returning uuid;
 
 -- name: finish
 -- Claimed jobs have reached their final states; what comes too late changes nothing, and is given. What is awaited, too.
@@ -112,6 +138,24 @@ where ctid = any (array(
 ))
 returning uuid;
 
+-- name: cancel
+-- Cancel a job; one that runs is to be stopped by its node.
+with clock as materialized (select {clock} as now)
+update {schema}.jobs set stop_asked = true,
+    state = case state when 'running' then state else 'cancelled' end,
+    held = case state when 'running' then held end,
+    error_message = case state when 'running' then error_message else 'cancelled before it was begun' end,
+    finished_at = case state when 'running' then finished_at else now end,
+    expires_at = case state when 'running' then expires_at
+        else now + coalesce(substring(policy from '"result_ttl":([0-9.e+-]+)')::float8, %(ttl)s) end
+from clock where uuid = %(uuid)s and state in ('waiting', 'queued', 'running');
+
+-- name: to_stop
+-- Jobs that were to be cancelled while they ran, and run here or wait again.
+select uuid from {schema}.jobs
+where stop_asked and state in ('waiting', 'queued', 'running')
+    and (state <> 'running' or node is not distinct from %(node)s);
+
 -- name: running
 -- The jobs that are held by a node that is no more.
 select uuid from {schema}.jobs
@@ -132,26 +176,26 @@ select json_build_array(
 -- name: get
 -- Everything about one job whose result has not expired.
 select uuid, task, state, held, attempt, created_at, run_at, started_at, finished_at, result, error_message,
-    traceback, past_attempts
+    traceback, past_attempts, progress, output
 from {schema}.jobs
 where uuid = %(uuid)s and (expires_at is null or expires_at > {clock});
 
 -- name: find_running
 -- What runs now, oldest first.
 select uuid, task, state, held, attempt, created_at, run_at, started_at, finished_at, null, error_message,
-    traceback, past_attempts
+    traceback, past_attempts, progress, ''
 from {schema}.jobs where state = 'running' order by started_at limit %(count)s;
 
 -- name: find_queued
 -- What comes next.
 select uuid, task, state, held, attempt, created_at, run_at, started_at, finished_at, null, error_message,
-    traceback, past_attempts
+    traceback, past_attempts, progress, ''
 from {schema}.jobs where state = 'queued' and held is null order by run_at, id limit %(count)s;
 
 -- name: find_failed
 -- What failed last.
 select uuid, task, state, held, attempt, created_at, run_at, started_at, finished_at, null, error_message,
-    traceback, past_attempts
+    traceback, past_attempts, progress, ''
 from {schema}.jobs
 where state = 'failed' and expires_at > {clock}
 order by finished_at desc limit %(count)s;
@@ -261,3 +305,26 @@ insert into {schema}.jobs (uuid, task, arguments, state, run_at, created_at, beg
 values (%(uuid)s, %(task)s, %(arguments)s, 'queued', %(run_at)s, %(created_at)s, %(begin_by)s, %(policy)s, %(schedule)s,
     %(slot)s)
 on conflict do nothing;
+
+-- name: step
+-- The value of a step that a job has done.
+select value from {schema}.steps where uuid = %s and name = %s;
+
+-- name: keep_step
+-- A job has done a step; an attempt that does not hold the job any more keeps nothing.
+insert into {schema}.steps (uuid, name, value)
+select %(uuid)s, %(name)s, %(value)s where exists (
+    select from {schema}.jobs where uuid = %(uuid)s and attempt = %(attempt)s and state = 'running'
+)
+on conflict (uuid, name) do update set value = excluded.value;
+
+-- name: add_hook
+-- The code declares a hook.
+insert into {schema}.failure_hooks (name, module) values (%s, %s)
+on conflict (name) do update set module = excluded.module;
+
+-- name: forget_hooks
+-- These modules were imported, or no longer exist, and these hooks are all that they declare.
+delete from {schema}.failure_hooks
+where module in (select json_array_elements_text(%(modules)s::json))
+    and name not in (select json_array_elements_text(%(names)s::json));

@@ -15,7 +15,7 @@ select json_group_array(
     where state = 'queued' and held is null and run_at <= :now
     order by run_at, id limit :count
 );
-update jobs set state = 'running', attempt = attempt + 1, started_at = :now
+update jobs set state = 'running', attempt = attempt + 1, started_at = :now, progress = null, output = ''
 where id in (
     select id from jobs where state = 'queued' and held is null and run_at <= :now
     order by run_at, id limit :count
@@ -32,6 +32,27 @@ update jobs set state = 'queued', held = ?, started_at = null where id = ?;
 -- name: next_due
 -- When the next waiting job is due; after a claim, what is due by now is not waiting.
 select min(run_at) from jobs where state = 'queued' and held is null and run_at > iif(:count, :now, -1e999);
+
+-- name: tell
+-- What running jobs have said about themselves; what comes too late changes nothing.
+update jobs set progress = coalesce(value->>2, progress), output = coalesce(value->>3, output)
+from json_each(:batch)
+where uuid = value->>0 and attempt = value->>1 and state = 'running'
+returning uuid;
+
+-- name: call_hooks
+-- Jobs are about to fail: queue the hooks for them, except for those that are hooks themselves.
+insert into jobs (uuid, task, arguments, state, run_at, created_at)
+select lower(
+        hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || substr(hex(randomblob(2)), 2) || '-8'
+        || substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6))
+    ), failure_hooks.name, value->>2, 'queued', :now, :now
+from json_each(:batch), failure_hooks
+where exists (
+    select 1 from jobs where uuid = value->>0 and attempt = value->>1 and state = 'running'
+        and task not in (select name from failure_hooks)
+)
+returning uuid;
 
 -- name: finish
 -- Claimed jobs have reached their final states; what comes too late changes nothing, and is given.
@@ -67,6 +88,21 @@ where id in (
 )
 returning uuid;
 
+-- name: cancel
+-- Cancel a job; one that runs is to be stopped by its node.
+update jobs set stop_asked = 1,
+    state = case state when 'running' then state else 'cancelled' end,
+    held = case state when 'running' then held end,
+    error_message = case state when 'running' then error_message else 'cancelled before it was begun' end,
+    finished_at = case state when 'running' then finished_at else :now end,
+    expires_at = case state when 'running' then expires_at
+        else :now + coalesce(iif(json_valid(policy), policy->>'result_ttl', null), :ttl) end
+where uuid = :uuid and state in ('waiting', 'queued', 'running');
+
+-- name: to_stop
+-- Jobs that were to be cancelled while they ran.
+select uuid from jobs where stop_asked and state in ('waiting', 'queued', 'running');
+
 -- name: running
 -- The jobs that are held: after a crash of the node, by nobody.
 select id from jobs where state = 'running';
@@ -84,25 +120,25 @@ select json_array(
 -- name: get
 -- Everything about one job whose result has not expired.
 select uuid, task, state, held, attempt, created_at, run_at, started_at, finished_at, result, error_message,
-    traceback, past_attempts
+    traceback, past_attempts, progress, output
 from jobs where uuid = :uuid and (expires_at is null or expires_at > :now);
 
 -- name: find_running
 -- What runs now, oldest first.
 select uuid, task, state, held, attempt, created_at, run_at, started_at, finished_at, null, error_message,
-    traceback, past_attempts
+    traceback, past_attempts, progress, ''
 from jobs where state = 'running' order by started_at limit :count;
 
 -- name: find_queued
 -- What comes next.
 select uuid, task, state, held, attempt, created_at, run_at, started_at, finished_at, null, error_message,
-    traceback, past_attempts
+    traceback, past_attempts, progress, ''
 from jobs where state = 'queued' and held is null order by run_at, id limit :count;
 
 -- name: find_failed
 -- What failed last. The plus keeps SQLite from going through all that expires.
 select uuid, task, state, held, attempt, created_at, run_at, started_at, finished_at, null, error_message,
-    traceback, past_attempts
+    traceback, past_attempts, progress, ''
 from jobs where state = 'failed' and +expires_at > :now order by finished_at desc limit :count;
 
 -- name: final_among
@@ -194,3 +230,24 @@ select exists (select 1 from jobs where schedule = ? and state in ('waiting', 'q
 insert into jobs (uuid, task, arguments, state, run_at, created_at, begin_by, policy, schedule, slot)
 values (:uuid, :task, :arguments, 'queued', :run_at, :created_at, :begin_by, :policy, :schedule, :slot)
 on conflict do nothing;
+
+-- name: step
+-- The value of a step that a job has done.
+select value from steps where uuid = ? and name = ?;
+
+-- name: keep_step
+-- A job has done a step; an attempt that does not hold the job any more keeps nothing.
+insert into steps (uuid, name, value)
+select :uuid, :name, :value where exists (
+    select 1 from jobs where uuid = :uuid and attempt = :attempt and state = 'running'
+)
+on conflict (uuid, name) do update set value = excluded.value;
+
+-- name: add_hook
+-- The code declares a hook.
+insert into failure_hooks (name, module) values (?, ?) on conflict (name) do update set module = excluded.module;
+
+-- name: forget_hooks
+-- These modules were imported, or no longer exist, and these hooks are all that they declare.
+delete from failure_hooks
+where module in (select value from json_each(:modules)) and name not in (select value from json_each(:names));

@@ -9,35 +9,54 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, cast
 
 from autocron import wire
 from autocron.app import become_worker
-from autocron.model import Claim
+from autocron.errors import JobCancelled, TaskTimeout
+from autocron.eventloop import EventLoop
+from autocron.model import Claim, Outcome
+from autocron.retry import policy_of
 from autocron.store import paths
-from autocron.store.place import Place, open_store
+from autocron.store.base import Store
+from autocron.store.place import Place as Database
+from autocron.store.place import open_store
+from autocron.worker import capture, stacks
 from autocron.worker.importer import Importer
-from autocron.worker.runner import Interruption, Runner
-
-if TYPE_CHECKING:
-    import io
+from autocron.worker.memory import memory
+from autocron.worker.news import Reporter, RunningJob
+from autocron.worker.places import Interruption, LoopTask, MainThread, Place, PoolThread
+from autocron.worker.runner import Runner, is_async
+from autocron.worker.steps import StoredSteps
 
 PR_SET_PDEATHSIG = 1
 
 
 class Worker:
-    """Takes jobs out of its channel and sends their outcomes back, until the node closes it."""
+    """Takes jobs out of its channel and sends their outcomes back, until the node closes it.
 
-    def __init__(self, channel: wire.Channel, setup: wire.Setup) -> None:
+    Async jobs run on the event loop, sync ones here or, when there is more than one thread, in these. While a sync job
+    runs here, nothing is taken out of the channel: the node can take it back.
+    """
+
+    def __init__(self, channel: wire.Channel, setup: wire.Setup, store: Store, running: dict[str, RunningJob]) -> None:
         self._channel = channel
+        self._store = store
+        self._running = running
+        self._setup = setup
+        self._reporter = Reporter(lambda news: channel.send(wire.Said(news)))
         self._importer = Importer(setup.program)
-        self._runner = Runner(setup.max_payload, _before_each_job(setup.program))
+        self._loop = EventLoop()
+        self._threads = ThreadPoolExecutor(setup.threads, "autocron-job") if setup.threads > 1 else None
+        self._runner = Runner(setup.max_payload, *_before_each_job(setup.program), self._loop)
+        self._here: RunningJob | None = None  # the job on the main thread
+        self._reporting = threading.Lock()
         self._modules_seen = 0
-        self._busy = False
+        self._unknown: dict[str, wire.Stop] = {}  # by uuid: asked to stop while it did not run
         signal.signal(signal.SIGTERM, self._asked_to_stop)
 
     def work(self) -> None:
@@ -46,34 +65,93 @@ class Worker:
         while (message := self._channel.receive()) is not None:
             match message:
                 case wire.Begin(claim=claim):
-                    self._run(claim)
+                    self._begin(claim)
                 case wire.Import(modules=modules, main=main):
                     self._report(self._importer.import_more(modules, main))
                 case _:
                     raise wire.WireError(f"a worker cannot do anything with {message!r}")
+        while self._running:
+            time.sleep(0.01)
 
-    def _run(self, claim: Claim) -> None:
+    def stop(self, stop: wire.Stop) -> None:
+        """Stop a job. Called by the thread that listens to the node while jobs run."""
+        job = self._running.get(stop.uuid)
+        if job is None:
+            self._unknown[stop.uuid] = stop  # it was just received, or has just ended
+        elif job.attempt == stop.attempt and stop.why == "cancelled":
+            job.cancelled = True
+            job.stop(JobCancelled)
+        elif job.attempt == stop.attempt:
+            job.report = stacks.report(job)
+            self._channel.send(wire.Stopping(stop.uuid, job.report))
+            job.stop(TaskTimeout)
+
+    def _begin(self, claim: Claim) -> None:
+        if is_async(claim.task):
+            self._loop.submit(self._arun(claim))
+        elif self._threads is not None:
+            self._threads.submit(self._run, claim, PoolThread)
+        else:
+            self._run(claim, MainThread)
+
+    def _run(self, claim: Claim, place: Callable[[], Place]) -> None:
         started_at, started = time.time(), time.perf_counter()
-        self._busy = True
-        try:
-            outcome = self._runner.run(claim)
-        finally:
-            self._busy = False
-        elapsed = time.perf_counter() - started
+        job = self._enter(claim, place())
+        outcome = self._runner.run(claim, job)
+        self._ended(claim, job, outcome, started_at, time.perf_counter() - started)
+
+    async def _arun(self, claim: Claim) -> None:
+        import asyncio
+
+        started_at, started = time.time(), time.perf_counter()
+        task = asyncio.current_task()
+        assert task is not None
+        job = self._enter(claim, LoopTask(task))
+        outcome = await self._runner.arun(claim, job)
+        self._ended(claim, job, outcome, started_at, time.perf_counter() - started)
+
+    def _enter(self, claim: Claim, place: Place) -> RunningJob:
+        job = RunningJob(claim, StoredSteps(self._store, self._setup.max_payload, claim), self._reporter, place)
+        self._running[claim.uuid] = job
+        if isinstance(place, MainThread):
+            self._here = job
+        if claim.policy is not None and policy_of(claim.policy).timeout is not None:
+            self._channel.send(wire.Begun(claim.uuid))
+        if claim.uuid in self._unknown:
+            self.stop(self._unknown.pop(claim.uuid))
+        return job
+
+    def _ended(self, claim: Claim, job: RunningJob, outcome: Outcome, started_at: float, elapsed: float) -> None:
+        if self._here is job:
+            self._here = None
+        del self._running[claim.uuid]
         _flush()
+        self._reporter.finish(job)
         self._channel.send(wire.Ended(claim.uuid, claim.attempt, outcome, started_at, started_at + elapsed, elapsed))
         if len(sys.modules) != self._modules_seen:
             self._report(self._importer.report())
+        if self._setup.max_memory and (size := memory()) > self._setup.max_memory:
+            self._channel.send(wire.Worn(size))
 
     def _report(self, report: wire.Report) -> None:
         self._modules_seen = len(sys.modules)
         _flush()
-        self._channel.send(report)
+        with self._reporting:
+            self._channel.send(report)
 
     def _asked_to_stop(self, _number: int, _frame: FrameType | None) -> None:
-        if self._busy:
-            raise Interruption
-        os._exit(0)
+        """Handle the signal: a stop of the job here, or the wish of the node that all jobs end."""
+        here = self._here
+        if here is None or here.stopped is None:
+            for job in list(self._running.values()):
+                if job is not here:
+                    job.stop(Interruption)
+            if not self._running:
+                os._exit(0)
+            if here is not None:
+                here.stopped = Interruption
+        if here is not None and here.stopped is not None and here.inside:
+            raise here.stopped
 
 
 def main() -> None:
@@ -81,19 +159,22 @@ def main() -> None:
     channel_fd, life_fd = int(sys.argv[1]), int(sys.argv[2])
     for descriptor in (channel_fd, life_fd):
         os.set_inheritable(descriptor, False)
-    _die_with_node(life_fd)
+    life = socket.socket(fileno=life_fd)
+    _die_with_node()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel = wire.Channel(socket.socket(fileno=channel_fd), wire.ToWorker)
     setup = channel.receive()
     if not isinstance(setup, wire.Setup):
         return
-    place = Place(setup.address, Path(setup.files))
+    place = Database(setup.address, Path(setup.files))
     if not paths.try_lock(place.files, setup.slot):
         raise SystemExit("the place of this worker is taken")
     sys.path[:] = [*setup.program.sys_path, *(path for path in sys.path if path not in setup.program.sys_path)]
-    become_worker(open_store(place), setup.max_payload, partial(_wake, channel))
-    cast("io.TextIOWrapper[Any]", sys.stdout).reconfigure(line_buffering=True)
-    Worker(channel, setup).work()
+    store = open_store(place)
+    become_worker(store, setup.max_payload, partial(_wake, channel))
+    worker = Worker(channel, setup, store, capture.install().running)
+    threading.Thread(target=_listen, args=(life, worker.stop), name="autocron-life", daemon=True).start()
+    worker.work()
     _flush()
     # Threads that tasks have left running must not keep the process.
     os._exit(0)
@@ -113,29 +194,37 @@ def _flush() -> None:
             stream.flush()
 
 
-def _die_with_node(life_fd: int) -> None:
-    """End when the node ends: by the kernel's signal where there is one, else by watching a socket to it."""
+def _die_with_node() -> None:
+    """Have the kernel end this process with the node, where it can."""
     node = os.getppid()
     prctl = getattr(ctypes.CDLL(None), "prctl", None) if sys.platform == "linux" else None
     if prctl is not None:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != node:
             os._exit(0)
-    life = socket.socket(fileno=life_fd)
-    threading.Thread(target=_watch, args=(life,), name="autocron-life", daemon=True).start()
 
 
-def _watch(life: socket.socket) -> None:
-    life.recv(1)  # nothing is ever sent: this returns at the end of the stream
+def _listen(life: socket.socket, stop: Callable[[wire.Stop], None]) -> None:
+    """Hear what the node says while jobs run; end when it ends."""
+    reader = wire.FrameReader(wire.Stop)
+    while data := life.recv(4096):
+        for message in reader.feed(data):
+            stop(message)
     os._exit(0)
 
 
-def _before_each_job(program: wire.Program) -> Callable[[], None]:
+def _before_each_job(program: wire.Program) -> tuple[Callable[[], None], Callable[[], Awaitable[None]]]:
     """Django drops database connections that have timed out at each request; a job is one too."""
+
+    async def nothing() -> None:
+        pass
+
     if not program.django_settings:
-        return lambda: None
+        return lambda: None, nothing
     close: Callable[[], None] = importlib.import_module("django.db").close_old_connections
-    return close
+    # Django keeps the connections of coroutines in a thread of its own.
+    aclose: Callable[[], Awaitable[None]] = importlib.import_module("asgiref.sync").sync_to_async(close)
+    return close, aclose
 
 
 if __name__ == "__main__":

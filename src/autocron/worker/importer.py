@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import inspect
 import os
 import signal
 import sys
@@ -76,6 +77,8 @@ class Importer:
             [*self._missing],
             dict(self._errors),
             dict(self._sources()),
+            sorted(name for name, function in registry.functions.items() if inspect.iscoroutinefunction(function)),
+            dict(registry.failure_hooks),
         )
 
     def _attempt(self, name: str, action: Any) -> None:

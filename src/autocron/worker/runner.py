@@ -1,70 +1,84 @@
-"""Run one job: (claim) -> outcome. Never raises."""
+"""Run one job: (claim, job) -> outcome. Never raises."""
 
+import functools
 import inspect
 import time
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from autocron import codec
+from autocron.errors import JobCancelled, TaskTimeout
+from autocron.eventloop import EventLoop
 from autocron.failure import MAX_TEXT, outcome_of
-from autocron.model import Claim, Expired, Interrupted, Outcome, Succeeded, Unrunnable
-from autocron.task import current_job, registry
+from autocron.hooks import acall_inside, call_inside
+from autocron.job import current_job
+from autocron.model import CANCELLED, Cancelled, Claim, Expired, Interrupted, Outcome, Succeeded, Unrunnable
+from autocron.retry import policy_of
+from autocron.task import registry
+from autocron.worker.news import RunningJob
+from autocron.worker.places import Interruption
 
-if TYPE_CHECKING:
-    import asyncio
-
-
-class Interruption(BaseException):
-    """Raised inside the running job when the node ends before it is done."""
+_is_coroutine_function = functools.cache(inspect.iscoroutinefunction)
+_Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
 class Runner:
-    """Runs jobs one after another, coroutines on an event loop of its own."""
+    """Runs jobs.
 
-    def __init__(self, max_payload: int, around: Callable[[], None]) -> None:
+    Args:
+        max_payload: bytes of a result that are stored at most.
+        before: called before each sync job.
+        abefore: awaited before each async job.
+        loop: runs what a sync function returns if that is a coroutine.
+    """
+
+    def __init__(
+        self, max_payload: int, before: Callable[[], None], abefore: Callable[[], Awaitable[None]], loop: EventLoop
+    ) -> None:
         self._max_payload = max_payload
-        self._around = around
-        self._loop: asyncio.Runner | None = None
+        self._before = before
+        self._abefore = abefore
+        self._loop = loop
 
-    def run(self, claim: Claim) -> Outcome:
+    def run(self, claim: Claim, job: RunningJob) -> Outcome:
         """Run a job and say what it gave."""
-        if claim.begin_by is not None and time.time() >= claim.begin_by:
-            return Expired()
-        function = registry.functions.get(claim.task)
-        if function is None:
-            return Unrunnable(f"unknown task {claim.task!r}")
+        call = _prepare(claim)
+        if not isinstance(call, tuple):
+            return call
+        function, args, kwargs = call
+        token = current_job.set(job)
         try:
-            args, kwargs = codec.decode_call(claim.arguments)
-        except codec.CodecError as error:
-            return Unrunnable(f"its arguments cannot be read: {error}")
-        token = current_job.set(claim.uuid)
-        try:
-            self._around()
-            return self._succeeded(claim, self._call(function, args, kwargs))
-        except Interruption:
-            return Interrupted()
-        except TypeError as error:
-            misfit = _misfit(function, args, kwargs) if claim.task in registry.tasks else None
-            return (
-                Unrunnable(f"its arguments do not fit: {misfit}")
-                if misfit
-                else outcome_of(error, __name__, claim.policy)
-            )
+            job.enter()
+            self._before()
+            value = call_inside(job, lambda: self._call(function, args, kwargs), self._loop.run)
+            job.leave()
+            return self._succeeded(claim, value)
         except BaseException as error:
-            return outcome_of(error, __name__, claim.policy)
+            job.leave()
+            return _outcome(error, claim, call, job)
         finally:
             current_job.reset(token)
 
+    async def arun(self, claim: Claim, job: RunningJob) -> Outcome:
+        """Do the same with an async function."""
+        call = _prepare(claim)
+        if not isinstance(call, tuple):
+            return call
+        function, args, kwargs = call
+        current_job.set(job)  # this asyncio task has a context of its own
+        try:
+            job.enter()
+            await self._abefore()
+            value = await acall_inside(job, lambda: function(*args, **kwargs))
+            job.leave()
+            return self._succeeded(claim, value)
+        except BaseException as error:
+            job.leave()
+            return _outcome(error, claim, call, job)
+
     def _call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         value = function(*args, **kwargs)
-        return self._await(value) if inspect.iscoroutine(value) else value
-
-    def _await(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        if self._loop is None:
-            import asyncio  # two megabytes and some milliseconds, for those who have coroutines
-
-            self._loop = asyncio.Runner()
-        return self._loop.run(coroutine)
+        return self._loop.run(value) if inspect.iscoroutine(value) else value
 
     def _succeeded(self, claim: Claim, value: Any) -> Succeeded:
         if claim.task not in registry.tasks:
@@ -77,6 +91,43 @@ class Runner:
         if size > self._max_payload:
             return Succeeded(None, f"result discarded: {size} bytes, at most {self._max_payload} are stored")
         return Succeeded(text)
+
+
+def is_async(name: str) -> bool:
+    """Does the job of this task run on the event loop?"""
+    return _is_coroutine_function(registry.functions.get(name))
+
+
+def _prepare(claim: Claim) -> _Call | Expired | Unrunnable:
+    if claim.begin_by is not None and time.time() >= claim.begin_by:
+        return Expired()
+    function = registry.functions.get(claim.task)
+    if function is None:
+        return Unrunnable(f"unknown task {claim.task!r}")
+    try:
+        args, kwargs = codec.decode_call(claim.arguments)
+    except codec.CodecError as error:
+        return Unrunnable(f"its arguments cannot be read: {error}")
+    return function, args, kwargs
+
+
+def _outcome(error: BaseException, claim: Claim, call: _Call, job: RunningJob) -> Outcome:
+    """Say what it means that the function raised this."""
+    if job.stopped is Interruption:
+        return Interrupted()
+    if job.stopped is JobCancelled:
+        return Cancelled(CANCELLED)
+    if job.stopped is TaskTimeout and _is_stop(error, job):
+        text = f"ran for longer than {policy_of(claim.policy).timeout:g} s"
+        error = TaskTimeout(text).with_traceback(error.__traceback__)
+    if isinstance(error, TypeError) and claim.task in registry.tasks and (misfit := _misfit(*call)):
+        return Unrunnable(f"its arguments do not fit: {misfit}")
+    return outcome_of(error, __name__, claim.policy, job.report)
+
+
+def _is_stop(error: BaseException, job: RunningJob) -> bool:
+    """Is this what was raised in the job to stop it?"""
+    return isinstance(error, TaskTimeout) or (job.coroutine is not None and type(error).__name__ == "CancelledError")
 
 
 def _misfit(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:

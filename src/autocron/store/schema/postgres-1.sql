@@ -25,7 +25,10 @@ create table {schema}.jobs (
     schedule      text,
     slot          float8,
     node          bigint,                    -- who holds it while it runs
-    awaited       boolean not null default false  -- on another machine than the one that runs it
+    awaited       boolean not null default false,  -- on another machine than the one that runs it
+    progress      text,                      -- JSON
+    output        text not null default '',  -- what the last attempt printed, cut in the middle
+    stop_asked    boolean not null default false -- somebody has cancelled it
 ) with (
     -- Each job leaves two dead rows: vacuum has to come often and must not pause, or claims have to pass them by.
     fillfactor = 85,
@@ -41,6 +44,7 @@ create index jobs_running on {schema}.jobs (started_at) where state = 'running';
 create index jobs_failed on {schema}.jobs (finished_at) where state = 'failed';
 create index jobs_expiring on {schema}.jobs (expires_at) where expires_at is not null;
 create index jobs_begin_by on {schema}.jobs (begin_by) where begin_by is not null and state in ('waiting', 'queued');
+create index jobs_to_stop on {schema}.jobs (uuid) where stop_asked and state in ('waiting', 'queued', 'running');
 create unique index jobs_slot on {schema}.jobs (schedule, slot) where schedule is not null;
 create index jobs_unfinished on {schema}.jobs (schedule)
     where schedule is not null and state in ('waiting', 'queued', 'running');
@@ -66,6 +70,18 @@ create table {schema}.schedules (
     policy  text,                            -- JSON: of its jobs
     cursor  float8 not null,                 -- no slot up to here fires any more
     active  boolean not null                 -- false: no longer in the code
+);
+
+create table {schema}.failure_hooks (
+    name   text collate "C" primary key,     -- the task
+    module text not null
+);
+
+create table {schema}.steps (
+    uuid  text collate "C" not null references {schema}.jobs on delete cascade,
+    name  text not null,
+    value text not null,                     -- JSON
+    primary key (uuid, name)
 );
 
 create table {schema}.nodes (

@@ -23,7 +23,10 @@ create table jobs (
     traceback     text not null default '',
     past_attempts text,                      -- JSON
     schedule      text,
-    slot          real
+    slot          real,
+    progress      text,                      -- JSON
+    output        text not null default '',  -- what the last attempt printed, cut in the middle
+    stop_asked    integer not null default 0 -- somebody has cancelled it
 );
 create unique index jobs_uuid on jobs (uuid);
 create index jobs_ready on jobs (run_at) where state = 'queued' and held is null;
@@ -32,6 +35,7 @@ create index jobs_running on jobs (started_at) where state = 'running';
 create index jobs_failed on jobs (finished_at) where state = 'failed';
 create index jobs_expiring on jobs (expires_at) where expires_at is not null;
 create index jobs_begin_by on jobs (begin_by) where begin_by is not null and state in ('waiting', 'queued');
+create index jobs_to_stop on jobs (uuid) where stop_asked and state in ('waiting', 'queued', 'running');
 create unique index jobs_slot on jobs (schedule, slot) where schedule is not null;
 create index jobs_unfinished on jobs (schedule) where schedule is not null and state in ('waiting', 'queued', 'running');
 
@@ -57,3 +61,18 @@ create table schedules (
     cursor  real not null,                   -- no slot up to here fires any more
     active  integer not null                 -- 0: no longer in the code
 ) without rowid;
+
+create table failure_hooks (
+    name   text primary key,                 -- the task
+    module text not null
+) without rowid;
+
+create table steps (
+    uuid  text not null,                     -- the job
+    name  text not null,
+    value text not null,                     -- JSON
+    primary key (uuid, name)
+) without rowid;
+create trigger steps_end after delete on jobs begin
+    delete from steps where uuid = old.uuid;
+end;
