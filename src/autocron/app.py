@@ -53,8 +53,13 @@ class App:
         self._started_in: set[str] = set()
         self._inline_results: OrderedDict[str, StoredJob] = OrderedDict()
         self._renew()
-        registry.caller = self
-        registry.on_change = self._declare
+        self.take_calls()
+
+    def take_calls(self) -> None:
+        """Carry out the calls of all tasks, and hear of what is declared."""
+        self._registry.caller = self
+        self._registry.on_change = self._declare
+        self._declare()
 
     def _renew(self) -> None:
         """Make what must not be shared with a parent process."""
@@ -283,8 +288,33 @@ def _is_locked(store: "Store") -> bool:
 
 
 _app = App(registry, SystemClock())
+_apps = [_app]  # the last one is in use
+_changing = threading.Lock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_app.after_fork)
+
+
+def in_use() -> App:
+    """Give what takes the calls of this process."""
+    return _app
+
+
+@contextlib.contextmanager
+def in_place(app: App) -> Generator[None]:
+    """Let another App take the calls of this process until the block ends, whatever others do meanwhile."""
+    _change(lambda: _apps.append(app))
+    try:
+        yield
+    finally:
+        _change(lambda: _apps.remove(app))
+
+
+def _change(action: Callable[[], None]) -> None:
+    global _app
+    with _changing:
+        action()
+        _app = _apps[-1]
+        _app.take_calls()
 
 
 def start(

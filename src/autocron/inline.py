@@ -45,11 +45,7 @@ def run(job: NewJob, function: Callable[..., Any], clock: Clock) -> StoredJob:
     while True:
         started_at = clock.now()
         seen = Job(claim, steps)
-        token = current_job.set(seen)
-        try:
-            outcome = _outcome(claim, seen, function, started_at)
-        finally:
-            current_job.reset(token)
+        outcome = attempt(claim, seen, function, started_at)
         snoozes += isinstance(outcome, Snoozed)
         if snoozes > MAX_SNOOZES:
             outcome = Failed(f"snoozed more than {MAX_SNOOZES} times; without a worker, it runs again at once", "")
@@ -59,6 +55,15 @@ def run(job: NewJob, function: Callable[..., Any], clock: Clock) -> StoredJob:
         if next_one.past:
             past.append(msgspec.json.decode(next_one.past, type=PastAttempt))
         claim = msgspec.structs.replace(claim, attempt=claim.attempt + 1, retries=next_one.retries, begin_by=None)
+
+
+def attempt(claim: Claim, job: Job, function: Callable[..., Any], now: float) -> Outcome:
+    """Run the function once, as a worker would; only Ctrl-C gets out."""
+    token = current_job.set(job)
+    try:
+        return _outcome(claim, job, function, now)
+    finally:
+        current_job.reset(token)
 
 
 def _stored(job: NewJob, claim: Claim, end: Finished, past: list[PastAttempt], progress: Progress | None) -> StoredJob:

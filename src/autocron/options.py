@@ -113,6 +113,11 @@ class Plan:
     policy: str | None = None
     _given: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The options as they were given."""
+        return self._given
+
     def with_options(self, options: CallOptions | Options, known: Iterable[str] = CallOptions.__annotations__) -> Self:
         """Give the plan with these options, which replace those of the same names; any time replaces all times.
 

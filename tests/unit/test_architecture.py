@@ -29,7 +29,7 @@ LEVELS = [
         "app",
     },
     {"node", "worker"},
-    {"cli", "__init__", "__main__"},
+    {"cli", "testing", "drainer", "pytest_plugin", "__init__", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 

@@ -24,6 +24,21 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
     return own
 
 
+def test_examples_of_testing(registry: Registry) -> None:
+    text = re.sub(r"<!-- not run.*?```.*?```", "", (DOCS / "testing.md").read_text(), flags=re.DOTALL)
+    module = ModuleType("examples")
+    for example in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(example, module.__dict__)
+    tests = [value for name, value in vars(module).items() if name.startswith("test_")]
+    assert len(tests) == 4
+    for test in tests:
+        test()
+    case = module.SigningUp("test_what_is_enqueued")
+    result = case.run()
+    assert result is not None
+    assert result.wasSuccessful(), result
+
+
 def run_examples(name: str) -> None:
     module = ModuleType("examples")
     for example in re.findall(r"```python\n(.*?)```", (DOCS / name).read_text(), re.DOTALL):

@@ -2,15 +2,23 @@
 
 import logging
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 from autocron.clock import Clock
 from autocron.errors import StoreError, StoreGone
-from autocron.node.storage import Log, StoreThread
+from autocron.node.storage import Log
 from autocron.store.base import Store
 
 T = TypeVar("T")
 RETRY_DELAY = 0.5  # seconds until the store is tried again after an error
+
+
+class Executor(Protocol):
+    """What runs work on the store."""
+
+    def submit(self, work: Callable[[Store], Any], done: Callable[[Any], None]) -> None:
+        """Run `work` with the store, and call `done` with what it gave, or with the StoreError."""
+        ...
 
 
 class StoreAccess:
@@ -23,7 +31,7 @@ class StoreAccess:
         gone: called when the files are not there any more.
     """
 
-    def __init__(self, thread: StoreThread, clock: Clock, log: Log, gone: Callable[[], None]) -> None:
+    def __init__(self, thread: Executor, clock: Clock, log: Log, gone: Callable[[], None]) -> None:
         self._thread = thread
         self._clock = clock
         self._log = log
