@@ -19,6 +19,7 @@ from autocron.job import Job, current
 from autocron.model import Attempt, Progress, State
 from autocron.options import Retry
 from autocron.result import TaskResult
+from autocron.scheduling import Schedule, schedules
 from autocron.task import AsyncTask, Task, cron, delay
 from autocron.version import VERSION
 
@@ -37,6 +38,7 @@ __all__ = [
     "ResultTimeout",
     "Retry",
     "RetryLater",
+    "Schedule",
     "Snooze",
     "State",
     "StoreError",
@@ -53,6 +55,7 @@ __all__ = [
     "lifespan",
     "on_failure",
     "register_type",
+    "schedules",
     "start",
     "stop",
 ]

@@ -3,8 +3,10 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
+from autocron import bell
 from autocron.bell import Bell
 from autocron.link import Link
 from autocron.model import Durability, NewJob
@@ -19,6 +21,10 @@ def _silence() -> bool:
     return True
 
 
+def _nothing() -> None:
+    pass
+
+
 @dataclass
 class Active:
     """A database in use by this process."""
@@ -31,6 +37,7 @@ class Active:
     max_payload: int = 0  # bytes of arguments that were stored at most, when that was looked at last
     _bell: Bell | None = None
     ring: Callable[[], bool] = _silence  # wakes the node where there is no link; False when nobody is there
+    look: Callable[[], None] = _nothing  # has the node read settings and schedules
     _store: "Store | None" = None
     opening: threading.Lock = field(default_factory=threading.Lock)
 
@@ -38,6 +45,7 @@ class Active:
         if self.place is not None:
             self._bell = Bell(self.place.files)
             self.ring = self._bell.ring
+            self.look = partial(bell.look, self.place.files)
 
     @property
     def store(self) -> "Store":

@@ -181,11 +181,33 @@ class App:
             finally:
                 active.close()
 
-    def become_worker(self, store: "Store", max_payload: int, wake: Callable[[], bool]) -> None:
+    def become_worker(
+        self, store: "Store", max_payload: int, wake: Callable[[], bool], look: Callable[[], None]
+    ) -> None:
         """Let calls made here be stored in this store; start() does nothing any more."""
         self._is_worker = True
-        self._active = Active(None, "normal", ring=wake)
+        self._active = Active(None, "normal", ring=wake, look=look)
         self._active.store, self._active.max_payload = store, max_payload
+
+    @property
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self._clock.now()
+
+    @property
+    def database(self) -> Active:
+        """The database in use.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        self._check_process()
+        if self._active is None:
+            raise ConfigError(
+                "this needs a database, and autocron.start(...) has not been called in this process; in tests,"
+                " autocron.testing.captured() gives one"
+            )
+        return self._active
 
     # Calls
 
@@ -368,15 +390,16 @@ def get_result(uuid: str) -> TaskResult[Any]:
     return find_result(uuid, _app)
 
 
-def become_worker(store: "Store", max_payload: int, wake: Callable[[], bool]) -> None:
+def become_worker(store: "Store", max_payload: int, wake: Callable[[], bool], look: Callable[[], None]) -> None:
     """Make this process one whose calls are stored and whose start() does nothing.
 
     Args:
         store: where they are stored.
         max_payload: bytes of arguments that are stored at most.
         wake: tells the node that there may be something to do; False when it cannot.
+        look: has the node read settings and schedules.
     """
-    _app.become_worker(store, max_payload, wake)
+    _app.become_worker(store, max_payload, wake, look)
 
 
 def lifespan(

@@ -11,6 +11,8 @@ from autocron.store import paths
 RING_LIMIT = 0.1  # seconds
 DONT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
 WAKE = wire.frame(wire.Wake())
+LOOK = wire.frame(wire.Look())
+LOOK_LIMIT = 2.0  # seconds
 
 
 class Bell:
@@ -58,3 +60,9 @@ def ring(database: Path) -> bool:
         return bell.ring()
     finally:
         bell.close()
+
+
+def look(database: Path) -> None:
+    """Have a node, if one is there, read settings and schedules now, where it would do so within a second."""
+    with contextlib.suppress(OSError), paths.connect(database, LOOK_LIMIT) as sock:
+        sock.sendall(LOOK)

@@ -82,12 +82,16 @@ class Drainer:
             self._clock.move(until)
         return self._runs - before
 
+    def look(self) -> None:
+        """Read the schedules again."""
+        self._config.load()
+
     def _declare(self) -> None:
         registry = self._registry
         self._store.set({"result_ttl": FOR_EVER, "failed_ttl": FOR_EVER})  # the clock may go on by years
         schedules, names = list(registry.schedules.values()), list(registry.functions)
         self._store.declare(schedules, registry.modules(), [], names, self._began_at)
-        self._config.load()
+        self.look()
 
     def _step(self) -> bool:
         """Do something that is due; False when there is nothing."""

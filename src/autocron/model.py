@@ -286,25 +286,30 @@ class StoredJob(msgspec.Struct, frozen=True):
     output: str = ""
 
 
+NO_ARGUMENTS = "[[],{}]"
+
+
 class Declaration(msgspec.Struct, frozen=True):
-    """A schedule as the code declares it."""
+    """A schedule as the code declares it, or as it was added at run time."""
 
     name: str
     task: str
-    module: str
+    module: str | None  # None: added at run time
     text: str  # the expression, or "every SECONDS"
     tz: str
     missed: Missed = "once"
     overlap: Overlap = "skip"
     expires: float | None = None  # seconds after which its jobs need not begin any more
     policy: str | None = None  # of its jobs
+    arguments: str = NO_ARGUMENTS  # of its jobs, as JSON
 
 
 class StoredSchedule(msgspec.Struct, frozen=True):
-    """A declared schedule and how far it has fired: no slot up to the cursor fires any more."""
+    """A schedule and how far it has fired: no slot up to the cursor fires any more."""
 
     declaration: Declaration
     cursor: float
+    paused: bool = False
 
 
 HOST_SETTINGS = frozenset({"workers"})  # each machine has its own

@@ -10,9 +10,10 @@ import msgspec
 
 from autocron.clock import Seconds, to_seconds, to_timestamp
 from autocron.errors import ConfigError
-from autocron.model import Backoff, NewJob, OnCrash, Policy
+from autocron.model import NO_ARGUMENTS, Backoff, Declaration, Missed, NewJob, OnCrash, Overlap, Policy
 from autocron.names import full_name
 from autocron.result import TaskResult
+from autocron.timetable import Timetable
 from autocron.when import When
 
 
@@ -150,15 +151,33 @@ class Plan:
             return None
         return to_timestamp(self.expires) if isinstance(self.expires, datetime) else run_at + self.expires
 
-    def schedule_expires(self) -> float | None:
-        """Give the seconds after which the jobs of a schedule expire.
+    def declaration(
+        self,
+        name: str,
+        task: str,
+        module: str | None,
+        timetable: Timetable,
+        *,
+        missed: Missed,
+        overlap: Overlap,
+        arguments: str = NO_ARGUMENTS,
+    ) -> Declaration:
+        """Give the schedule whose jobs have these options.
 
         Raises:
-            ConfigError: it is a moment.
+            ConfigError: `missed`, `overlap` or the options make no sense for a schedule.
         """
+        _check_choice("missed", missed, ("once", "all", "skip"))
+        _check_choice("overlap", overlap, ("skip", "allow"))
         if isinstance(self.expires, datetime):
             raise ConfigError("expires: the jobs of a schedule can't all expire at one moment; give seconds")
-        return self.expires
+        text, tz = timetable.text, timetable.tz
+        return Declaration(name, task, module, text, tz, missed, overlap, self.expires, self.policy, arguments)
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{name}: {value!r} is none of {', '.join(choices)}")
 
 
 def _refuse_unknown(options: Iterable[str], known: list[str]) -> None:

@@ -160,7 +160,6 @@ class Registry:
         """
         _refuse_unreachable(function, "cron")
         _refuse_needed_arguments(function)
-        expires = plan.schedule_expires()
         self._forget_reloaded(function)
         schedule = name or full_name(function)
         if schedule in self._scheduled:
@@ -168,11 +167,10 @@ class Registry:
                 raise ConfigError(_taken(schedule, self._scheduled[schedule], function))
             schedule += f" {timetable.text}"
         task = task or name or full_name(function)
-        self._add_function(task, function)
         module = real_module_name(function.__module__)
-        self.schedules[schedule] = Declaration(
-            schedule, task, module, timetable.text, timetable.tz, missed, overlap, expires, plan.policy
-        )
+        declared = plan.declaration(schedule, task, module, timetable, missed=missed, overlap=overlap)
+        self._add_function(task, function)
+        self.schedules[schedule] = declared
         self._scheduled[schedule] = function
         self._declared_in(function)
 
@@ -384,8 +382,6 @@ def cron(  # noqa: PLR0917 - the fields of a crontab line, in their order
     """
     if crontab is not None and not isinstance(crontab, str):
         return cron()(crontab)
-    _check_choice("missed", missed, ("once", "all", "skip"))
-    _check_choice("overlap", overlap, ("skip", "allow"))
     timetable = parse(
         crontab,
         minutes=minutes,
@@ -408,8 +404,3 @@ def cron(  # noqa: PLR0917 - the fields of a crontab line, in their order
         return func
 
     return decorate
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigError(f"{name}: {value!r} is none of {', '.join(choices)}")

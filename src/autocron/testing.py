@@ -119,9 +119,9 @@ class _Keeper(_TestApp):
         super().__init__(clock)
         self.store = store
         self.calls: list[Call] = []
-        self._active = Active(None, "normal", max_payload=Settings().max_payload)
-        self._active.store = store
         self._drainer = Drainer(store, tasks.registry, clock)
+        self._active = Active(None, "normal", max_payload=Settings().max_payload, look=self._drainer.look)
+        self._active.store = store
         self._draining = threading.RLock()
 
     def enqueue(self, task: AnyTask, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TaskResult[Any]:

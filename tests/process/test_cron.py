@@ -96,3 +96,26 @@ def test_schedule_that_cannot_be_understood_stops_no_other(lab: Any, text: str, 
     lab.until(lambda: beats(lab), 8, "a beat")
     assert app.ask("work(1).wait(10)") == 1
     lab.until(lambda: "schedule odd does not fire: " in lab.output() + lab.log())
+
+
+def test_schedules_of_the_run_time(lab: Any) -> None:
+    """They fire with their arguments, outlive the application, rest and go at once; a task may make them, too."""
+    app = lab.start()
+    lab.ready()
+    app.ask("autocron.schedules.add('one', 1, work, ['one']) and None")
+    lab.until(lambda: lab.ledger().count("ran one") >= 2, 8, "two runs")
+    app.ask("autocron.schedules['one'].pause()")
+    app.ask("autocron.schedules['one'].run_now().wait()")
+    number = lab.ledger().count("ran one")
+    app.ask('run(\'autocron.schedules.add("two", 1, work, ["two"])\').wait()')
+    lab.until(lambda: lab.ledger().count("ran two") >= 2, 8, "two runs")
+    assert lab.ledger().count("ran one") == number  # it has rested meanwhile
+    app.ask("autocron.stop()")
+    app.close()
+    app = lab.start()
+    app.ask("autocron.schedules['one'].resume()")
+    before = lab.ledger().count("ran two")
+    lab.until(lambda: lab.ledger().count("ran one") > number, 8, "a run after the pause")
+    lab.until(lambda: lab.ledger().count("ran two") > before, 8, "a run after the restart")
+    app.ask("autocron.schedules['two'].remove()")
+    assert app.ask("[one.name for one in autocron.schedules]") == ["one"]

@@ -364,7 +364,7 @@ def test_in_a_worker_start_does_nothing_and_calls_are_stored(app: App, registry:
     home.mkdir()
     store = open_store(home / "w.db")
     woken: list[bool] = []
-    app.become_worker(store, 1000, lambda: woken.append(True))
+    app.become_worker(store, 1000, lambda: woken.append(True), lambda: None)
     assert not start(app, "other.db", None)
     assert store.get(task(registry, add)(1).uuid, 0.0)
     assert woken == [True]

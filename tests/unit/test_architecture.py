@@ -11,7 +11,7 @@ import autocron
 ROOT = Path(autocron.__file__).parent
 LEVELS = [
     {"control", "errors", "model", "clock", "names", "text", "version"},
-    {"codec", "crontab", "failure", "kinds", "retry", "timetable", "wire"},
+    {"codec", "crontab", "failure", "kinds", "retry", "slots", "timetable", "wire"},
     {"store"},
     {"program", "terminal", "log", "launch", "bell", "link"}
     | {
@@ -27,6 +27,7 @@ LEVELS = [
         "settings",
         "active",
         "app",
+        "scheduling",
     },
     {"node", "worker"},
     {"cli", "testing", "drainer", "pytest_plugin", "__init__", "__main__"},

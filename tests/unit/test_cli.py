@@ -80,7 +80,7 @@ def test_settings_are_stored_and_reset_but_the_lock_stays(store: Store):
         (["demo"], "./demo"),
         (["shop.db", "--set-result-ttl", "nan"], "1800 is half an hour"),
         (["shop.db", "--set-result-ttl", "inf"], "1800 is half an hour"),
-        (["shop.db", "tpo"], "No such command 'tpo'. There are: top, work"),
+        (["shop.db", "tpo"], "No such command 'tpo'. There are: schedules, top, work"),
         (["top", "shop.db"], "the database stands before them"),
         (["shop.db", "--set-max-workers", "2", "top"], "--set-max-workers does not go with top"),
         (["shop.db", "--delete-database", "--json"], "--delete-database does not go with --json"),
@@ -214,3 +214,32 @@ def test_in_a_folder_that_was_deleted_nothing_but_work_fails(store: Store, tmp_p
         refused = run("shop.db", "work", "shop")
     assert refused.exit_code == 1
     assert f"the current folder, {folder}, was deleted" in " ".join(refused.output.split())
+
+
+def test_schedules_are_shown_paused_and_run_now(store: Store):
+    store.declare([Declaration("shop.tidy", "shop.tidy", "shop", "every 3600", "UTC")], ["shop"], [], [], time.time())
+    store.add_schedule(Declaration("report", "shop.report", None, "every 60", "UTC", arguments="[[7],{}]"), time.time())
+    assert run("shop.db", "schedules", "pause", "shop.tidy").output == "shop.tidy is paused\n"
+    output = run("shop.db", "schedules").output
+    assert "paused" in output
+    assert "report" in output
+    shown = {one["name"]: one for one in facts()["schedules"]}  # type: ignore[attr-defined]
+    assert (shown["shop.tidy"]["paused"], shown["shop.tidy"]["next_run"], shown["shop.tidy"]["declared"]) == (
+        (True, None, True)
+    )
+    assert (shown["report"]["paused"], shown["report"]["declared"], shown["report"]["task"]) == (
+        (False, False, "shop.report")
+    )
+    assert run("shop.db", "schedules", "resume", "shop.tidy").exit_code == 0
+    assert not any(one.paused for one in store.schedules())
+    assert "report runs now" in run("shop.db", "schedules", "run-now", "report").output
+    (claim,) = store.exchange([], 5, time.time()).claims
+    assert (claim.task, claim.arguments) == ("shop.report", "[[7],{}]")
+
+
+@pytest.mark.parametrize("command", ["pause", "resume", "run-now"])
+def test_an_unknown_schedule_is_an_error_that_names_the_others(store: Store, command: str):
+    store.add_schedule(Declaration("report", "shop.report", None, "every 60", "UTC"), time.time())
+    result = run("shop.db", "schedules", command, "rapport")
+    assert result.exit_code == 1
+    assert "there is no schedule 'rapport'. There are: report" in result.output

@@ -11,6 +11,7 @@ from autocron.app import App
 from autocron.clock import SystemClock
 from autocron.settings import wanted_settings
 from autocron.task import Registry
+from autocron.testing import captured
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -37,6 +38,13 @@ def test_examples_of_testing(registry: Registry) -> None:
     result = case.run()
     assert result is not None
     assert result.wasSuccessful(), result
+
+
+def test_the_example_of_schedules_at_run_time(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = re.findall(r"<!-- run -->\s+```python\n(.*?)```", (DOCS / "cron.md").read_text(), re.DOTALL)
+    with captured():
+        exec(example, ModuleType("examples").__dict__)
+    assert capsys.readouterr().out == "0 6 * * MON Europe/Berlin False queued\n"
 
 
 def run_examples(name: str) -> None:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+PLAIN = [f"-pno:{name}" for name in ("cacheprovider", "hypothesispytest", "anyio", "timeout")]  # it begins sooner
 TASKS = """
 from autocron import delay
 
@@ -64,7 +65,7 @@ def test_the_fixtures_are_there_also_in_parallel(tmp_path: Path) -> None:
     tmp_path.joinpath("tasks.py").write_text(TASKS)
     tmp_path.joinpath("conftest.py").write_text(CONFTEST)
     tmp_path.joinpath("test_it.py").write_text(TESTS)
-    assert "3 passed" in run(tmp_path, "pytest", "-p", "no:cacheprovider", "-n", "2")
+    assert "3 passed" in run(tmp_path, "pytest", "-n", "2", *PLAIN)
 
 
 def test_under_the_test_runner_of_django(tmp_path: Path) -> None:

@@ -338,7 +338,7 @@ def test_what_a_schedule_refuses() -> None:
         {"retries": -1},
     ):
         with pytest.raises(ConfigError):
-            cron(**arguments)  # type: ignore[call-overload]
+            cron(**arguments)(clean)  # type: ignore[call-overload]
 
 
 def test_declarations_are_told_of_and_say_where_they_stand(registry: Registry) -> None:

@@ -10,10 +10,13 @@ import msgspec
 from click.core import ParameterSource
 from rich.console import Console
 
+from autocron.bell import look, ring
 from autocron.cli import facts, live, render, words
 from autocron.clock import SystemClock
 from autocron.errors import AutocronError
+from autocron.model import StoredSchedule
 from autocron.program import describe
+from autocron.slots import job_of
 from autocron.store import paths
 from autocron.store.base import Store
 from autocron.store.place import Place, open_store
@@ -69,7 +72,7 @@ def autocron(
     if wanted:
         store.set(wanted)
     if defaults or wanted:
-        facts.tell_node(database)
+        look(database.files)
     if info or as_json or not (defaults or wanted):
         _show(database, store, as_json=as_json)
     else:
@@ -116,6 +119,60 @@ def work(database: Place, modules: tuple[str, ...]) -> None:
         )
     if run_foreground(database, program):
         _fail(f"another node works on {database}; end the applications that use it, or let them do the work")
+
+
+@autocron.group(invoke_without_command=True)
+@click.pass_context
+def schedules(ctx: click.Context) -> None:
+    """Show the schedules; or let one rest, go on, or run now."""
+    if ctx.invoked_subcommand is None:
+        database: Place = ctx.obj
+        Console().print(render.schedules(facts.collect(database, _open(database), SystemClock())), crop=False)
+
+
+@schedules.command()
+@click.argument("name")
+@click.pass_obj
+def pause(database: Place, name: str) -> None:
+    """Let the schedule NAME rest until it is resumed."""
+    _pause(database, name, True)
+
+
+@schedules.command()
+@click.argument("name")
+@click.pass_obj
+def resume(database: Place, name: str) -> None:
+    """Let the schedule NAME go on; its own setting says what becomes of the runs that it missed."""
+    _pause(database, name, False)
+
+
+@schedules.command()
+@click.argument("name")
+@click.pass_obj
+def run_now(database: Place, name: str) -> None:
+    """Store a run of the schedule NAME that is due now."""
+    store, now = _open(database), SystemClock().now()
+    now += store.ahead(now)
+    job = job_of(_schedule(store, name).declaration, now, now)
+    store.run_now(name, job)
+    if not ring(database.files):
+        store.tell_nodes()
+    click.echo(f"{render.printable(name)} runs now, as job {job.uuid}")
+
+
+def _pause(database: Place, name: str, paused: bool) -> None:
+    store = _open(database)
+    _schedule(store, name)
+    store.pause(name, paused)
+    look(database.files)
+    click.echo(f"{render.printable(name)} {'is paused' if paused else 'goes on'}")
+
+
+def _schedule(store: Store, name: str) -> StoredSchedule:
+    known = {one.declaration.name: one for one in store.schedules()}
+    if name not in known:
+        _fail(f"there is no schedule {name!r}. There are: {', '.join(known) or 'none'}")
+    return known[name]
 
 
 def _check_combination(ctx: click.Context) -> None:

@@ -4,10 +4,10 @@ import contextlib
 
 import msgspec
 
-from autocron import crontab, wire
+from autocron import wire
 from autocron.clock import Clock
-from autocron.errors import ConfigError
 from autocron.model import Settings, StoredJob, StoredSchedule
+from autocron.slots import next_run
 from autocron.store import paths
 from autocron.store.base import Store
 from autocron.store.place import Place
@@ -16,7 +16,7 @@ NODE_PATIENCE = 2.0  # seconds
 
 
 class ScheduleFacts(msgspec.Struct, frozen=True):
-    """A schedule and when it fires next, in seconds since the epoch; None: never, on this machine."""
+    """A schedule and when it fires next, in seconds since the epoch; None: never, on this machine, or it is paused."""
 
     name: str
     text: str
@@ -24,6 +24,9 @@ class ScheduleFacts(msgspec.Struct, frozen=True):
     missed: str
     overlap: str
     next_run: float | None
+    paused: bool
+    declared: bool  # by the code, not added at run time
+    task: str
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -75,10 +78,9 @@ def collect_board(place: Place, store: Store, clock: Clock, rows: int) -> Board:
 
 def _schedule_facts(schedule: StoredSchedule, now: float) -> ScheduleFacts:
     declared = schedule.declaration
-    next_run = None
-    with contextlib.suppress(ConfigError):  # a zone that this machine lacks: the node says so, too
-        next_run = crontab.from_stored(declared.text, declared.tz).next_after(max(now, schedule.cursor))
-    return ScheduleFacts(declared.name, declared.text, declared.tz, declared.missed, declared.overlap, next_run)
+    next_slot, is_declared = next_run(schedule, now), declared.module is not None
+    times = (declared.text, declared.tz, declared.missed, declared.overlap, next_slot)
+    return ScheduleFacts(declared.name, *times, schedule.paused, is_declared, declared.task)
 
 
 def ask_node(place: Place) -> wire.Status | None:
@@ -98,9 +100,3 @@ def node_pid(place: Place) -> int | None:
     if not paths.lock_path(place.files).exists():
         return None  # asking for the holder would create the file
     return paths.lock_holder(place.files, paths.NODE_BYTE)
-
-
-def tell_node(place: Place) -> None:
-    """Make the node look at the database now, if there is one."""
-    with contextlib.suppress(OSError), paths.connect(place.files, NODE_PATIENCE) as sock:
-        sock.sendall(wire.frame(wire.Look()))

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from autocron.cli.facts import Board, Facts
+from autocron.cli.facts import Board, Facts, ScheduleFacts
 from autocron.model import State, StoredJob
 from autocron.text import duration, printable
 
@@ -21,7 +21,7 @@ def overview(facts: Facts) -> RenderableType:
         _section("settings", ("name", "value"), msgspec.structs.asdict(facts.settings).items()),
         _node(facts),
         _jobs(facts),
-        _schedules(facts),
+        schedules(facts),
     )
 
 
@@ -34,8 +34,14 @@ def board(live: Board) -> RenderableType:
         _job_table("running", live.running, "for", lambda job: duration(now - (job.started_at or now))),
         _job_table("next", live.queued, "due", lambda job: _in(job.run_at - now)),
         _job_table("failed", live.failed, "error", lambda job: _first_line(job.error_message)),
-        _schedules(live.facts),
+        schedules(live.facts),
     )
+
+
+def schedules(facts: Facts) -> RenderableType:
+    """Show the schedules."""
+    rows = [(one.name, one.text, one.tz, *_next_run(one, facts.now)) for one in facts.schedules]
+    return _section("schedules", ("name", "when", "zone", "next run", ""), rows)
 
 
 def _headline(facts: Facts) -> RenderableType:
@@ -62,14 +68,10 @@ def _jobs(facts: Facts) -> RenderableType:
     return _section("jobs", ("state", "number"), rows)
 
 
-def _schedules(facts: Facts) -> RenderableType:
-    rows = [
-        (one.name, one.text, one.tz, _moment(one.next_run, one.tz), _in(one.next_run - facts.now))
-        if one.next_run is not None
-        else (one.name, one.text, one.tz, "never", "")
-        for one in facts.schedules
-    ]
-    return _section("schedules", ("name", "when", "zone", "next run", ""), rows)
+def _next_run(one: ScheduleFacts, now: float) -> tuple[str, str]:
+    if one.next_run is None:
+        return ("paused" if one.paused else "never"), ""
+    return _moment(one.next_run, one.tz), _in(one.next_run - now)
 
 
 def _job_table(title: str, jobs: Sequence[StoredJob], column: str, value: Callable[[StoredJob], str]) -> RenderableType:

@@ -2,14 +2,10 @@
 
 from collections.abc import Callable
 
-from autocron.codec import encode_call
-from autocron.model import Declaration, NewJob
-from autocron.names import new_uuid
 from autocron.node.access import StoreAccess
 from autocron.node.configuration import Configuration
 from autocron.node.schedule import Firing, Planner
-
-EMPTY_CALL = encode_call((), {})
+from autocron.slots import job_of
 
 
 class Scheduler:
@@ -41,7 +37,7 @@ class Scheduler:
 
     def _fire(self, firing: Firing) -> None:
         name, now = firing.declaration.name, self._config.now()
-        jobs = [(slot, _job(firing.declaration, slot, now)) for slot in firing.slots]
+        jobs = [(slot, job_of(firing.declaration, slot, now)) for slot in firing.slots]
         self._store.submit(
             lambda store: store.fire(name, firing.cursor, jobs, alone=firing.alone),
             lambda stored: self._settled(firing, skipped=stored is False and bool(jobs)),
@@ -55,9 +51,3 @@ class Scheduler:
     def _failed(self, firing: Firing) -> None:
         self._settled(firing, skipped=False)
         self._config.load()
-
-
-def _job(declared: Declaration, slot: float, now: float) -> NewJob:
-    # A run that was missed is made up for now, and has as much time to begin as any other.
-    begin_by = None if declared.expires is None else max(slot, now) + declared.expires
-    return NewJob(new_uuid(), declared.task, EMPTY_CALL, slot, now, begin_by, declared.policy)

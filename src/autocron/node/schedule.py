@@ -50,6 +50,8 @@ class Planner:
         entries: dict[str, _Entry] = {}
         complaints: list[str] = []
         for one in stored:
+            if one.paused:
+                continue
             name = one.declaration.name
             try:
                 entries[name] = self._entry(one)

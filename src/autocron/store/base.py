@@ -341,8 +341,38 @@ class Store:
         return [name for (name,) in self._driver.read("modules")]
 
     def schedules(self) -> list[StoredSchedule]:
-        """Give the schedules that fire."""
-        return [StoredSchedule(Declaration(*row[:-1]), row[-1]) for row in self._driver.read("schedules")]
+        """Give the schedules, those that are paused included."""
+        rows = self._driver.read("schedules")
+        return [StoredSchedule(Declaration(*row[:-2]), row[-2], bool(row[-1])) for row in rows]
+
+    def add_schedule(self, schedule: Declaration, now: float) -> bool:
+        """Keep a schedule that no code declares, instead of one of the same name that was added before.
+
+        Args:
+            schedule: its module is None.
+            now: a new one, or one with other times, starts here.
+
+        Returns:
+            False when the code declares one of this name.
+        """
+        with self._driver.transaction() as transaction:
+            if transaction.run("module_of", (schedule.name,)) not in ([], [(None,)]):
+                return False
+            transaction.many("declare", [{**msgspec.structs.asdict(schedule), "now": now}])
+            return True
+
+    def pause(self, schedule: str, paused: bool) -> bool:
+        """Let a schedule rest, or go on; False when there is none of this name."""
+        return self._driver.write("pause", (paused, schedule), CALL_LIMIT) == 1
+
+    def remove(self, schedule: str) -> bool:
+        """Forget a schedule; False when none of this name was added at run time."""
+        return self._driver.write("remove", (schedule,), CALL_LIMIT) == 1
+
+    def run_now(self, schedule: str, job: NewJob) -> None:
+        """Keep a run of a schedule that belongs to no slot."""
+        with self._driver.transaction() as transaction:
+            transaction.many("fire", [_fired(schedule, None, job)])
 
     def declare(
         self,
@@ -392,9 +422,12 @@ class Store:
                 return None
             if alone and transaction.run("unfinished_of", (schedule,)) == [(1,)]:
                 return False
-            rows = [{**msgspec.structs.asdict(job), "schedule": schedule, "slot": slot} for slot, job in jobs]
-            transaction.many("fire", rows)
+            transaction.many("fire", [_fired(schedule, slot, job) for slot, job in jobs])
             return True
+
+
+def _fired(schedule: str, slot: float | None, job: NewJob) -> dict[str, Any]:
+    return {**msgspec.structs.asdict(job), "schedule": schedule, "slot": slot}
 
 
 def load_statements(dialect: str) -> dict[str, str]:

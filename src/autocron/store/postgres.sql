@@ -258,25 +258,37 @@ insert into {schema}.modules (name) values (%s) on conflict do nothing;
 delete from {schema}.modules where name = %s;
 
 -- name: schedules
--- The schedules that the code declares, with their cursors.
-select name, task, module, text, tz, missed, overlap, expires, policy, cursor
+-- All schedules, except those that the code does not declare any more, with their cursors.
+select name, task, module, text, tz, missed, overlap, expires, policy, arguments, cursor, paused
 from {schema}.schedules where active order by name;
 
+-- name: module_of
+-- Where a schedule is declared.
+select module from {schema}.schedules where name = %s and active for update;
+
+-- name: pause
+-- Let a schedule rest, or go on at its cursor.
+update {schema}.schedules set paused = %s where name = %s and active;
+
+-- name: remove
+-- Forget a schedule that was added at run time.
+delete from {schema}.schedules where name = %s and module is null;
+
 -- name: declare
--- The code declares this schedule. A new or changed one starts now; an unchanged one goes on at its cursor.
-insert into {schema}.schedules (name, task, module, text, tz, missed, overlap, expires, policy, cursor, active)
-values (%(name)s, %(task)s, %(module)s, %(text)s, %(tz)s, %(missed)s, %(overlap)s, %(expires)s, %(policy)s, {clock},
-    true)
+-- There is this schedule. A new or changed one starts now; an unchanged one goes on at its cursor; a paused one rests.
+insert into {schema}.schedules (name, task, module, text, tz, missed, overlap, expires, policy, arguments, cursor, active)
+values (%(name)s, %(task)s, %(module)s, %(text)s, %(tz)s, %(missed)s, %(overlap)s, %(expires)s, %(policy)s,
+    %(arguments)s, {clock}, true)
 on conflict (name) do update set
     cursor = case when schedules.text = excluded.text and schedules.tz = excluded.tz then schedules.cursor
         else excluded.cursor end,
     task = excluded.task, module = excluded.module, text = excluded.text, tz = excluded.tz,
     missed = excluded.missed, overlap = excluded.overlap, expires = excluded.expires, policy = excluded.policy,
-    active = true
+    arguments = excluded.arguments, active = true
 where (schedules.task, schedules.module, schedules.text, schedules.tz, schedules.missed, schedules.overlap,
-    schedules.expires, schedules.policy, schedules.active)
+    schedules.expires, schedules.policy, schedules.arguments, schedules.active)
     is distinct from (excluded.task, excluded.module, excluded.text, excluded.tz, excluded.missed, excluded.overlap,
-        excluded.expires, excluded.policy, true);
+        excluded.expires, excluded.policy, excluded.arguments, true);
 
 -- name: retire
 -- These modules were imported, and these schedules are all that they declare.
@@ -290,7 +302,8 @@ where name in (
 
 -- name: advance
 -- Move a cursor; it only goes forward, so whoever comes second changes nothing.
-update {schema}.schedules set cursor = %(cursor)s where name = %(name)s and cursor < %(cursor)s and active
+update {schema}.schedules set cursor = %(cursor)s
+where name = %(name)s and cursor < %(cursor)s and active and not paused
 returning name;
 
 -- name: unfinished_of
@@ -300,7 +313,7 @@ select exists (
 )::integer;
 
 -- name: fire
--- The job of a slot; a slot has one job at most.
+-- The job of a slot, or of none; a slot has one job at most.
 insert into {schema}.jobs (uuid, task, arguments, state, run_at, created_at, begin_by, policy, schedule, slot)
 values (%(uuid)s, %(task)s, %(arguments)s, 'queued', %(run_at)s, %(created_at)s, %(begin_by)s, %(policy)s, %(schedule)s,
     %(slot)s)

@@ -195,21 +195,34 @@ insert into modules (name) values (?) on conflict do nothing;
 delete from modules where name = ?;
 
 -- name: schedules
--- The schedules that the code declares, with their cursors.
-select name, task, module, text, tz, missed, overlap, expires, policy, cursor from schedules where active order by name;
+-- All schedules, except those that the code does not declare any more, with their cursors.
+select name, task, module, text, tz, missed, overlap, expires, policy, arguments, cursor, paused
+from schedules where active order by name;
+
+-- name: module_of
+-- Where a schedule is declared.
+select module from schedules where name = ? and active;
+
+-- name: pause
+-- Let a schedule rest, or go on at its cursor.
+update schedules set paused = ? where name = ? and active;
+
+-- name: remove
+-- Forget a schedule that was added at run time.
+delete from schedules where name = ? and module is null;
 
 -- name: declare
--- The code declares this schedule. A new or changed one starts now; an unchanged one goes on at its cursor.
-insert into schedules (name, task, module, text, tz, missed, overlap, expires, policy, cursor, active)
-values (:name, :task, :module, :text, :tz, :missed, :overlap, :expires, :policy, :now, 1)
+-- There is this schedule. A new or changed one starts now; an unchanged one goes on at its cursor; a paused one rests.
+insert into schedules (name, task, module, text, tz, missed, overlap, expires, policy, arguments, cursor, active)
+values (:name, :task, :module, :text, :tz, :missed, :overlap, :expires, :policy, :arguments, :now, 1)
 on conflict (name) do update set
     cursor = case when text = excluded.text and tz = excluded.tz then cursor else excluded.cursor end,
     task = excluded.task, module = excluded.module, text = excluded.text, tz = excluded.tz,
     missed = excluded.missed, overlap = excluded.overlap, expires = excluded.expires, policy = excluded.policy,
-    active = 1
-where (task, module, text, tz, missed, overlap, expires, policy, active)
+    arguments = excluded.arguments, active = 1
+where (task, module, text, tz, missed, overlap, expires, policy, arguments, active)
     is not (excluded.task, excluded.module, excluded.text, excluded.tz, excluded.missed, excluded.overlap,
-        excluded.expires, excluded.policy, 1);
+        excluded.expires, excluded.policy, excluded.arguments, 1);
 
 -- name: retire
 -- These modules were imported, and these schedules are all that they declare.
@@ -219,14 +232,15 @@ where active and module in (select value from json_each(:modules))
 
 -- name: advance
 -- Move a cursor; it only goes forward, so whoever comes second changes nothing.
-update schedules set cursor = :cursor where name = :name and cursor < :cursor and active returning name;
+update schedules set cursor = :cursor where name = :name and cursor < :cursor and active and not paused
+returning name;
 
 -- name: unfinished_of
 -- Does an earlier run of this schedule still wait or run?
 select exists (select 1 from jobs where schedule = ? and state in ('waiting', 'queued', 'running'));
 
 -- name: fire
--- The job of a slot; a slot has one job at most.
+-- The job of a slot, or of none; a slot has one job at most.
 insert into jobs (uuid, task, arguments, state, run_at, created_at, begin_by, policy, schedule, slot)
 values (:uuid, :task, :arguments, 'queued', :run_at, :created_at, :begin_by, :policy, :schedule, :slot)
 on conflict do nothing;

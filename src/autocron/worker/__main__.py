@@ -17,6 +17,7 @@ from types import FrameType
 
 from autocron import wire
 from autocron.app import become_worker
+from autocron.bell import look
 from autocron.errors import JobCancelled, TaskTimeout
 from autocron.eventloop import EventLoop
 from autocron.model import Claim, Outcome
@@ -171,7 +172,7 @@ def main() -> None:
         raise SystemExit("the place of this worker is taken")
     sys.path[:] = [*setup.program.sys_path, *(path for path in sys.path if path not in setup.program.sys_path)]
     store = open_store(place)
-    become_worker(store, setup.max_payload, partial(_wake, channel))
+    become_worker(store, setup.max_payload, partial(_wake, channel), partial(look, place.files))
     worker = Worker(channel, setup, store, capture.install().running)
     threading.Thread(target=_listen, args=(life, worker.stop), name="autocron-life", daemon=True).start()
     worker.work()

@@ -61,13 +61,15 @@ create table {schema}.modules (
 create table {schema}.schedules (
     name    text collate "C" primary key,
     task    text not null,
-    module  text not null,
+    module  text,                            -- null: added at run time
     text    text not null,                   -- the expression, or "every SECONDS"
     tz      text not null,
     missed  text not null,
     overlap text not null,
     expires float8,                          -- seconds in which its jobs must begin
     policy  text,                            -- JSON: of its jobs
+    arguments text not null,                 -- JSON: of its jobs
+    paused  boolean not null default false,
     cursor  float8 not null,                 -- no slot up to here fires any more
     active  boolean not null                 -- false: no longer in the code
 );

@@ -51,13 +51,15 @@ create table modules (
 create table schedules (
     name    text primary key,
     task    text not null,
-    module  text not null,
+    module  text,                            -- null: added at run time
     text    text not null,                   -- the expression, or "every SECONDS"
     tz      text not null,
     missed  text not null,
     overlap text not null,
     expires real,                            -- seconds in which its jobs must begin
     policy  text,                            -- JSON: of its jobs
+    arguments text not null,                 -- JSON: of its jobs
+    paused  integer not null default 0,
     cursor  real not null,                   -- no slot up to here fires any more
     active  integer not null                 -- 0: no longer in the code
 ) without rowid;
