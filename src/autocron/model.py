@@ -312,6 +312,16 @@ class StoredSchedule(msgspec.Struct, frozen=True):
     paused: bool = False
 
 
+class QueuedCall(msgspec.Struct, frozen=True):
+    """The form of a job's call: enough to say whether a function takes it."""
+
+    uuid: str
+    task: str
+    held: str | None
+    positional: int | None  # how many arguments; None: it is not queued, or that is left to the worker
+    keywords: tuple[str, ...] = ()
+
+
 HOST_SETTINGS = frozenset({"workers"})  # each machine has its own
 
 

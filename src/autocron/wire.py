@@ -193,7 +193,7 @@ ToWorker = Setup | Import | Begin
 class Report(msgspec.Struct, frozen=True, tag=True):
     """What the worker has found in the modules it was told to import."""
 
-    tasks: list[str]
+    tasks: dict[str, str]  # with what they take, as signatures.describe() gives it
     schedules: list[Declaration]
     imported: list[str]
     missing: list[str]  # these do not exist

@@ -11,7 +11,7 @@ import autocron
 ROOT = Path(autocron.__file__).parent
 LEVELS = [
     {"control", "errors", "model", "clock", "names", "text", "version"},
-    {"codec", "crontab", "failure", "kinds", "retry", "slots", "timetable", "wire"},
+    {"codec", "crontab", "failure", "kinds", "retry", "signatures", "slots", "timetable", "wire"},
     {"store"},
     {"program", "terminal", "log", "launch", "bell", "link"}
     | {

@@ -47,6 +47,13 @@ def test_the_example_of_schedules_at_run_time(registry: Registry, capsys: pytest
     assert capsys.readouterr().out == "0 6 * * MON Europe/Berlin False queued\n"
 
 
+def test_the_example_of_deploys(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = re.findall(r"<!-- run -->\s+```python\n(.*?)```", (DOCS / "deploys.md").read_text(), re.DOTALL)
+    exec(example, ModuleType("examples").__dict__)
+    assert capsys.readouterr().out == "a@example.org: \n"
+    assert list(registry.tasks) == ["shop.send_mail"]
+
+
 def run_examples(name: str) -> None:
     module = ModuleType("examples")
     for example in re.findall(r"```python\n(.*?)```", (DOCS / name).read_text(), re.DOTALL):

@@ -157,7 +157,7 @@ def run_now(database: Place, name: str) -> None:
     store.run_now(name, job)
     if not ring(database.files):
         store.tell_nodes()
-    click.echo(f"{render.printable(name)} runs now, as job {job.uuid}")
+    click.echo(f"{printable(name)} runs now, as job {job.uuid}")
 
 
 def _pause(database: Place, name: str, paused: bool) -> None:
@@ -165,7 +165,7 @@ def _pause(database: Place, name: str, paused: bool) -> None:
     _schedule(store, name)
     store.pause(name, paused)
     look(database.files)
-    click.echo(f"{render.printable(name)} {'is paused' if paused else 'goes on'}")
+    click.echo(f"{printable(name)} {'is paused' if paused else 'goes on'}")
 
 
 def _schedule(store: Store, name: str) -> StoredSchedule:

@@ -49,6 +49,7 @@ class Board(msgspec.Struct, frozen=True):
     facts: Facts
     running: list[StoredJob]
     queued: list[StoredJob]
+    held: list[StoredJob]
     failed: list[StoredJob]
 
 
@@ -72,8 +73,9 @@ def collect(place: Place, store: Store, clock: Clock) -> Facts:
 def collect_board(place: Place, store: Store, clock: Clock, rows: int) -> Board:
     """Read what runs, what comes next and what failed, `rows` of each at most."""
     now = clock.now()
-    running, queued, failed = (store.find(which, rows, now) for which in ("running", "queued", "failed"))
-    return Board(collect(place, store, clock), running, queued, failed)
+    running, queued = store.find("running", rows, now), store.find("queued", rows, now)
+    held, failed = store.find("held", rows, now), store.find("failed", rows, now)
+    return Board(collect(place, store, clock), running, queued, held, failed)
 
 
 def _schedule_facts(schedule: StoredSchedule, now: float) -> ScheduleFacts:

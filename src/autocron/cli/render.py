@@ -33,6 +33,7 @@ def board(live: Board) -> RenderableType:
         _jobs(live.facts),
         _job_table("running", live.running, "for", lambda job: duration(now - (job.started_at or now))),
         _job_table("next", live.queued, "due", lambda job: _in(job.run_at - now)),
+        *([_job_table("parked", live.held, "reason", lambda job: _first_line(job.held or ""))] if live.held else []),
         _job_table("failed", live.failed, "error", lambda job: _first_line(job.error_message)),
         schedules(live.facts),
     )

@@ -28,6 +28,7 @@ from autocron.node.colleagues import Colleagues
 from autocron.node.configuration import Configuration
 from autocron.node.connection import AppConnection
 from autocron.node.crew import Crew
+from autocron.node.deploys import Deploys
 from autocron.node.doubt import Doubt
 from autocron.node.ending import Ending, Step
 from autocron.node.exchange import MAX_CLAIMS, Exchanger
@@ -96,7 +97,8 @@ class Node:
         self._doubt = Doubt(access, self._exchanger, self._crew)
         self._recovery = Recovery(access, self._exchanger, config, self.log)
         self._cancelling = Cancelling(access, config, self._crew, clock)
-        self._reports = Reports(access, config, clock, self._tell_what_is_on)
+        self._reports = Reports(access, config, clock, self._declared)
+        self._deploys = Deploys(access, lambda: self._crew.generation, self.log, self.woken)
         self._scheduler = Scheduler(access, self._planner, config, self._fired)
         self._sharing = Sharing(self._crew, self._exchanger, self._recovery, self._audience, self._store_thread)
         if membership:
@@ -234,6 +236,7 @@ class Node:
             self._reports.declare()
             self._scheduler.fire_due()
             self._expiry.sweep()
+            self._deploys.check()
             self._doubt.settle()
         elif self._sharing.may_work:
             self._recovery.begin()
@@ -330,6 +333,10 @@ class Node:
     def _expired(self, uuids: Iterable[str]) -> None:
         self._maintenance.touched()
         self._asked += self._audience.awaited(uuids)
+
+    def _declared(self, report: wire.Report) -> None:
+        self._deploys.reported(report)
+        self._tell_what_is_on()
 
     def _tell_what_is_on(self) -> None:
         declarations, workers = self._planner.declarations, self._config.settings.workers

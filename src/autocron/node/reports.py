@@ -19,7 +19,9 @@ class Reports:
         declared: called when the worker is ready.
     """
 
-    def __init__(self, store: StoreAccess, config: Configuration, clock: Clock, declared: Callable[[], None]) -> None:
+    def __init__(
+        self, store: StoreAccess, config: Configuration, clock: Clock, declared: Callable[[wire.Report], None]
+    ) -> None:
         self._store = store
         self._config = config
         self._clock = clock
@@ -40,13 +42,13 @@ class Reports:
         now = self._clock.now()
 
         def declare(store: Store) -> Stored:
-            hooks = report.failure_hooks
-            store.declare(report.schedules, report.imported, report.missing, report.tasks, now, failure_hooks=hooks)
+            hooks, tasks = report.failure_hooks, list(report.tasks)
+            store.declare(report.schedules, report.imported, report.missing, tasks, now, failure_hooks=hooks)
             return self._config.read(store)
 
         def done(stored: Stored) -> None:
             self._config.take(stored)
             make_ready()
-            self._declared()
+            self._declared(report)
 
         self._store.submit(declare, done, lambda: self.add(report, make_ready))

@@ -17,6 +17,7 @@ from autocron.model import (
     Finished,
     NewJob,
     News,
+    QueuedCall,
     Requeued,
     Settings,
     State,
@@ -34,9 +35,11 @@ Parameters = Sequence[Any] | Mapping[str, Any]
 Step = tuple[str, Parameters]  # a statement's name and what goes into it
 T = TypeVar("T")
 _decode_claims = msgspec.json.Decoder(list[Claim]).decode
+_decode_call = msgspec.json.Decoder(tuple[list[msgspec.Raw], dict[str, msgspec.Raw]]).decode
 _decode_uuids = msgspec.json.Decoder(list[str]).decode
 _NOTHING = {"past_attempts": "[]", "progress": "null"}
 MAX_BATCH = 8 << 20  # characters of results that go to the database as one text
+CHECKED_CODE = "checked_code"  # stands among the settings
 CALL_LIMIT = 5.0  # seconds that a caller waits for the database
 
 
@@ -265,8 +268,8 @@ class Store:
         rows = self._driver.read("get", {"uuid": uuid, "now": now})
         return _stored_job(rows[0]) if rows else None
 
-    def find(self, which: Literal["running", "queued", "failed"], count: int, now: float) -> list[StoredJob]:
-        """Give jobs: what runs (oldest first), what comes next, or what failed (last first)."""
+    def find(self, which: Literal["running", "queued", "held", "failed"], count: int, now: float) -> list[StoredJob]:
+        """Give jobs: what runs (oldest first), what comes next, what is parked, or what failed (last first)."""
         parameters = {"count": count, "now": now} if which == "failed" else {"count": count}
         return [_stored_job(row) for row in self._driver.read(f"find_{which}", parameters)]
 
@@ -318,6 +321,24 @@ class Store:
         """Say by how many seconds the clock of the database is ahead of this machine's."""
         ((seconds,),) = self._driver.read("ahead", {"now": now})
         return float(seconds)
+
+    # What the code can run
+
+    def calls(self, after: str, count: int) -> list[QueuedCall]:
+        """Give the next `count` jobs in the order of their uuids, and how the queued ones call their tasks."""
+        return [_queued_call(row) for row in self._driver.read("calls", {"after": after, "count": count})]
+
+    def hold(self, reasons: Mapping[str, str | None]) -> None:
+        """Park queued jobs, by their uuids, for these reasons; None: let go."""
+        self._driver.write("set_held", {"batch": _json(sorted(reasons.items()))}, CALL_LIMIT)
+
+    def checked_code(self) -> str:
+        """Give the mark of the code against which the queued jobs were checked last."""
+        return next((str(value) for name, value in self._driver.read("settings") if name == CHECKED_CODE), "")
+
+    def set_checked_code(self, mark: str) -> None:
+        """Note that the queued jobs were checked against this code."""
+        self._driver.write("set", (CHECKED_CODE, mark), CALL_LIMIT)
 
     # Settings
 
@@ -390,7 +411,7 @@ class Store:
             declarations: the schedules in the imported modules.
             imported: modules that were imported; their schedules that are not declared any more stop firing.
             missing: modules that no longer exist; their schedules stop firing too.
-            tasks: all known tasks; parked jobs of these may run now.
+            tasks: all known tasks; some jobs that were parked as their task was unknown may run now.
             now: new and changed schedules start here.
             failure_hooks: tasks that run for each job that failed, with the names of their modules.
         """
@@ -428,6 +449,15 @@ class Store:
 
 def _fired(schedule: str, slot: float | None, job: NewJob) -> dict[str, Any]:
     return {**msgspec.structs.asdict(job), "schedule": schedule, "slot": slot}
+
+
+def _queued_call(row: Row) -> QueuedCall:
+    uuid, task, held, arguments = row
+    try:
+        positional, keywords = _decode_call(arguments)
+    except (msgspec.DecodeError, TypeError):  # not queued, large, or damaged
+        return QueuedCall(str(uuid), str(task), held, None)
+    return QueuedCall(str(uuid), str(task), held, len(positional), tuple(keywords))
 
 
 def load_statements(dialect: str) -> dict[str, str]:

@@ -192,6 +192,12 @@ select uuid, task, state, held, attempt, created_at, run_at, started_at, finishe
     traceback, past_attempts, progress, ''
 from {schema}.jobs where state = 'queued' and held is null order by run_at, id limit %(count)s;
 
+-- name: find_held
+-- What is parked.
+select uuid, task, state, held, attempt, created_at, run_at, started_at, finished_at, null, error_message,
+    traceback, past_attempts, progress, ''
+from {schema}.jobs where state = 'queued' and held is not null limit %(count)s;
+
 -- name: find_failed
 -- What failed last.
 select uuid, task, state, held, attempt, created_at, run_at, started_at, finished_at, null, error_message,
@@ -217,9 +223,24 @@ select count(*) filter (where held is null and run_at > now), count(*) filter (w
 from {schema}.jobs, (select {clock} as now) as clock where state = 'queued';
 
 -- name: release_held
--- Parked jobs of these tasks may run: the code has them now.
+-- Some jobs that were parked as these tasks were unknown may run: the code has them now.
 update {schema}.jobs set held = null
-where held is not null and task in (select json_array_elements_text(%(tasks)s::json));
+where uuid in (
+    select uuid from {schema}.jobs
+    where held like 'unknown task%%' and held is not null
+        and task in (select json_array_elements_text(%(tasks)s::json))
+    limit 1000 for update skip locked
+);
+
+-- name: calls
+-- Jobs in the order of their uuids, with the arguments where they are queued; large ones are not worth reading.
+select uuid, task, held, case when state = 'queued' and length(arguments) <= 10000 then arguments end
+from {schema}.jobs where uuid > %(after)s order by uuid limit %(count)s;
+
+-- name: set_held
+-- Park queued jobs, or let them go.
+update {schema}.jobs set held = value->>1 from json_array_elements(%(batch)s::json) as batch (value)
+where uuid = value->>0 and state = 'queued';
 
 -- name: prune
 -- Results that nobody may ask for any more.

@@ -135,6 +135,12 @@ select uuid, task, state, held, attempt, created_at, run_at, started_at, finishe
     traceback, past_attempts, progress, ''
 from jobs where state = 'queued' and held is null order by run_at, id limit :count;
 
+-- name: find_held
+-- What is parked.
+select uuid, task, state, held, attempt, created_at, run_at, started_at, finished_at, null, error_message,
+    traceback, past_attempts, progress, ''
+from jobs where state = 'queued' and held is not null limit :count;
+
 -- name: find_failed
 -- What failed last. The plus keeps SQLite from going through all that expires.
 select uuid, task, state, held, attempt, created_at, run_at, started_at, finished_at, null, error_message,
@@ -158,9 +164,22 @@ select count(*) filter (where held is null and run_at > :now), count(*) filter (
 from jobs where state = 'queued';
 
 -- name: release_held
--- Parked jobs of these tasks may run: the code has them now.
+-- Some jobs that were parked as these tasks were unknown may run: the code has them now.
 update jobs set held = null
-where held is not null and task in (select value from json_each(:tasks));
+where id in (
+    select id from jobs
+    where held like 'unknown task%' and held is not null and task in (select value from json_each(:tasks)) limit 1000
+);
+
+-- name: calls
+-- Jobs in the order of their uuids, with the arguments where they are queued; large ones are not worth reading.
+select uuid, task, held, case when state = 'queued' and length(arguments) <= 10000 then arguments end
+from jobs where uuid > :after order by uuid limit :count;
+
+-- name: set_held
+-- Park queued jobs, or let them go.
+update jobs set held = value->>1 from json_each(:batch)
+where uuid = value->>0 and state = 'queued';
 
 -- name: prune
 -- Results that nobody may ask for any more.

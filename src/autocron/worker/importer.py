@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from autocron import wire
+from autocron.signatures import describe
 from autocron.task import registry
 
 MAIN_DEADLINE = 10.0  # seconds; a main module that is still running by then is a server or an endless loop
@@ -71,7 +72,7 @@ class Importer:
     def report(self) -> wire.Report:
         """Say what is declared in all that was imported."""
         return wire.Report(
-            sorted(registry.functions),
+            {name: describe(function) for name, function in registry.functions.items()},
             list(registry.schedules.values()),
             [*self._imported],
             [*self._missing],
