@@ -18,7 +18,7 @@ from typing import Any
 from autocron import task as tasks
 from autocron.active import Active
 from autocron.app import App, in_place, in_use
-from autocron.clock import Clock, SystemClock, to_timestamp
+from autocron.clock import Clock, SystemClock, from_timestamp, to_timestamp
 from autocron.drainer import Drainer, MovableClock
 from autocron.model import Settings
 from autocron.result import TaskResult
@@ -126,8 +126,9 @@ class _Keeper(_TestApp):
 
     def enqueue(self, task: AnyTask, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TaskResult[Any]:
         """Keep a call."""
+        run_at = from_timestamp(task.plan.when.due(self.now))
         result = super().enqueue(task, args, kwargs)
-        self.calls.append(Call(task.name, args, kwargs, task.plan.options, result.run_at, result))
+        self.calls.append(Call(task.name, args, kwargs, task.plan.options, run_at, result))
         return result
 
     @contextmanager
