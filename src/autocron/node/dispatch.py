@@ -7,7 +7,7 @@ short jobs. One that is busy for longer has a window of one, and what it has not
 import heapq
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from autocron.model import Claim
 from autocron.node.lane import LONG, PLENTY, Lane
@@ -107,8 +107,12 @@ class Dispatcher:
         wanted = sum(lane.room(may_be_async=may_be_async) for lane in self._lanes.values() if lane.open)
         return max(0, wanted - len(self._sync.jobs) - len(self._async.jobs) - len(self._alone))
 
-    def put(self, claims: Iterable[Claim]) -> None:
+    def put(self, claims: Sequence[Claim]) -> None:
         """Add claimed jobs."""
+        if not (self._suspects or self.async_tasks):
+            self._sync.jobs.extend(enumerate(claims, self._last + 1))
+            self._last += len(claims)
+            return
         for claim in claims:
             if claim.uuid in self._suspects:
                 self._alone.append(claim)
@@ -145,24 +149,23 @@ class Dispatcher:
         self, kind: _Waiting, until: float, now: float, sent: list[tuple[int, Claim]], reserved: Lane | None
     ) -> bool:
         """Send the jobs of a kind that come before `until`; False when there are no more or none has a place."""
-        is_async = kind.is_async
+        jobs, is_async = kind.jobs, kind.is_async
         lanes = [
-            (lane.load, worker)
+            (lane.load, worker, lane)
             for worker, lane in self._lanes.items()
             if lane is not reserved and lane.has_place(is_async=is_async)
         ]
         heapq.heapify(lanes)
-        while kind.first < until and lanes:
-            worker = lanes[0][1]
-            lane = self._lanes[worker]
-            claim = kind.jobs.popleft()[1]
+        while lanes and jobs and jobs[0][0] < until:
+            _, worker, lane = lanes[0]
+            claim = jobs.popleft()[1]
             lane.add(claim, now, is_async=is_async)
             sent.append((worker, claim))
             if lane.has_place(is_async=is_async):
-                heapq.heapreplace(lanes, (lane.load, worker))
+                heapq.heapreplace(lanes, (lane.load, worker, lane))
             else:
                 heapq.heappop(lanes)
-        return bool(lanes and kind.jobs)
+        return bool(lanes and jobs)
 
     def _assign_alone(self, now: float, sent: list[tuple[int, Claim]]) -> Lane | None:
         """Send jobs that must run alone to empty workers; give the worker that must become empty for the next one."""
@@ -185,7 +188,8 @@ class Dispatcher:
             return None
         lane.ended(uuid, elapsed, now)
         self._suspects.discard(uuid)
-        self._move_on(lane)
+        if self.async_tasks:
+            self._move_on(lane)
         return claim
 
     def stuck(self, now: float) -> list[int]:
@@ -199,7 +203,8 @@ class Dispatcher:
             return []
         lane.window = 1
         claims = [claim for uuid in uuids if (claim := lane.take_back(uuid))]
-        self._move_on(lane)
+        if self.async_tasks:
+            self._move_on(lane)
         return claims
 
     def next_look(self) -> float | None:
@@ -224,7 +229,7 @@ class Dispatcher:
 
     def _move_on(self, lane: Lane) -> None:
         """The worker reads on: async jobs that were behind a sync one are begun, up to the next sync one."""
-        while lane.jobs and self.async_tasks:
+        while lane.jobs:
             uuid, claim = next(iter(lane.jobs.items()))
             if claim.task not in self.async_tasks:
                 return

@@ -7,7 +7,7 @@ from autocron.model import Claim
 SHORT = 0.002  # seconds; a job that ends within this widens the window of its worker
 LONG = 0.005  # seconds; behind a job that runs for longer, nothing waits
 MAX_WINDOW = 128
-PLENTY = 64  # jobs; a worker that has so many waits for none in the next moment
+PLENTY = 8  # jobs; a worker that has so many waits for none in the next moment
 CLAIM_AHEAD = 4  # windows of jobs that are claimed beyond those that are sent
 
 
@@ -43,9 +43,9 @@ class Lane:
     alone: bool = False
 
     @property
-    def load(self) -> tuple[int, int]:
-        """How busy it is, to be compared."""
-        return len(self.jobs), len(self.in_threads) + len(self.in_loop)
+    def load(self) -> int:
+        """How busy it is, to be compared: what waits for its one thread counts more than all that run side by side."""
+        return (len(self.jobs) << 16) + len(self.in_threads) + len(self.in_loop)
 
     @property
     def empty(self) -> bool:
@@ -62,7 +62,7 @@ class Lane:
             return False
         if is_async and (self.threads > 1 or not self.jobs):
             return len(self.in_loop) < self.async_jobs
-        return len(self.in_threads) < self.threads if self.threads > 1 else len(self.jobs) < self.window
+        return len(self.jobs) < self.window if self.threads == 1 else len(self.in_threads) < self.threads
 
     def room(self, *, may_be_async: bool) -> int:
         """Say how many jobs should be with it or claimed for it, beyond those that it has."""

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from autocron.store.postgres_nodes import Membership
 
 TICK = 1.0  # seconds; the longest sleep, so that a step of the clock is seen
-REST = 0.001  # seconds between two looks while all workers have plenty to do
+REST = 0.0008  # seconds between two looks while all workers have plenty to do
 REST_BESIDE_CALLS = 0.003  # the same while applications store calls
 CALLED_LATELY = 0.1  # seconds
 CLAIMS_BESIDE_CALLS = 160
