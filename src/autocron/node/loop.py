@@ -180,7 +180,8 @@ class Node:
     def _due_moments(self) -> list[float]:
         slot = self._planner.next_slot()
         moments = [slot[0] - self._config.ahead] if slot else []
-        if self._exchanger.next_due is not None and self._crew.room():
+        # The end of an exchange wakes the loop; until then there is nothing to do about what is due.
+        if not self._exchanger.under_way and self._exchanger.next_due is not None and self._crew.room():
             moments.append(self._exchanger.next_due)
         if self._expiry.next is not None:
             moments.append(self._expiry.next)
