@@ -108,7 +108,7 @@ def _runner() -> Runner:
     async def nothing() -> None:
         pass
 
-    return Runner(1 << 20, lambda: None, nothing, EventLoop())
+    return Runner(1 << 20, lambda: None, nothing, EventLoop(), lambda _: {})
 
 
 def the_journey() -> list[Row]:

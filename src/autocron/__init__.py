@@ -1,6 +1,6 @@
 """Background tasks for Python web applications: two decorators, one call, no broker."""
 
-from autocron.app import get_result, lifespan, start, stop
+from autocron.app import get_result, lifespan, start, stop, transaction
 from autocron.codec import register_type
 from autocron.control import Cancel, RetryLater, Snooze
 from autocron.errors import (
@@ -58,4 +58,5 @@ __all__ = [
     "schedules",
     "start",
     "stop",
+    "transaction",
 ]

@@ -3,26 +3,28 @@
 import contextlib
 import os
 import threading
-from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import AbstractAsyncContextManager
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from contextvars import copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from weakref import WeakValueDictionary
 
 import msgspec
 
 from autocron import codec, inline
 from autocron.active import Active
+from autocron.batch import Pending, batched, open_batch
 from autocron.clock import Clock, SystemClock
 from autocron.errors import BadSetting, ConfigError
 from autocron.link import Link
 from autocron.log import logger
-from autocron.model import Durability, NewJob, State, StoredJob
+from autocron.model import Call, Durability, NewJob, Parent, State, StoredJob
 from autocron.model import Settings as StoredSettings
 from autocron.names import new_uuid
 from autocron.program import SERVER_COMMANDS, describe, management_command
-from autocron.result import TaskResult, find_result
+from autocron.result import TaskResult, find_job, find_result, settle
 from autocron.settings import Settings, wanted_settings
 from autocron.store.paths import Database
 from autocron.store.place import Place, find_place
@@ -51,7 +53,8 @@ class App:
         self._is_inline = False  # told to run calls here: no warning is due
         self._told_deleted = False  # that the working directory is gone
         self._started_in: set[str] = set()
-        self._inline_results: OrderedDict[str, StoredJob] = OrderedDict()
+        self._ran_here: WeakValueDictionary[str, StoredJob] = WeakValueDictionary()
+        self._kept: deque[StoredJob] = deque(maxlen=INLINE_KEPT)  # beside those whose results are held by somebody
         self._renew()
         self.take_calls()
 
@@ -214,40 +217,69 @@ class App:
     def enqueue(self, task: AnyTask, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TaskResult[Any]:
         """Store a call, or run it here when no work is done in the background."""
         self._check_process()
-        now = self._clock.now()
-        job = task.plan.job(new_uuid(), task.name, codec.encode_call(args, kwargs), now)
-        active = self._active
+        job = task.plan.job(new_uuid(), task.name, codec.encode_call(args, kwargs), self._clock.now())
+        parents, active = task.plan.parents_of(job.arguments), self._active
         if active is not None:
             active.check_size(job)
-            if active.store.insert(job):
-                active.wake()
-                return TaskResult(job.uuid, self, job.task)
-        elif not self._is_inline:
+        result: TaskResult[Any] = TaskResult(job.uuid, self, job.task)
+        batch = open_batch()
+        if batch is not None:
+            batch.calls.append(Pending(Call(job, parents), task.function, result))
+        elif active is None or not self._store(active, job, parents):
+            self._run_here(Pending(Call(job, parents), task.function, result))
+        return result
+
+    def _store(self, active: Active, job: NewJob, parents: Sequence[Parent]) -> bool:
+        store = active.store
+        stored = store.insert_all([Call(job, parents)], job.created_at) if parents else store.insert(job)
+        if stored:
+            active.wake()
+        return stored
+
+    def enqueue_all(self, task: AnyTask, calls: Iterable[Sequence[Any]]) -> list[TaskResult[Any]]:
+        """Do the same with many calls as one."""
+        with self.transaction():
+            return [self.enqueue(task, tuple(args), {}) for args in calls]
+
+    async def aenqueue(self, task: AnyTask, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TaskResult[Any]:
+        """Do the same in a thread."""
+        if open_batch() is not None:
+            return self.enqueue(task, args, kwargs)
+        return await self.in_thread(lambda: self.enqueue(task, args, kwargs))
+
+    def transaction(self, connection: Any = None) -> AbstractContextManager[None]:
+        """Store calls together; see transaction()."""
+        return batched(self._store_all, connection)
+
+    def _store_all(self, calls: list[Pending]) -> None:
+        self._check_process()
+        active = self._active
+        if active is not None and active.store.insert_all([one.call for one in calls], self._clock.now()):
+            active.wake()
+            return
+        for one in calls:
+            self._run_here(one)
+
+    def _run_here(self, pending: Pending) -> None:
+        call, function, result = pending
+        if self._active is None and not self._is_inline:
             self._is_inline = True
             logger.warning(
-                "%s runs at once, in its caller: autocron.start(...) has not been called in this process", task.name
+                "%s runs at once, in its caller: autocron.start(...) has not been called in this process", result.task
             )
-        return self._run_here(job, task)
-
-    def aenqueue(self, task: AnyTask, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[TaskResult[Any]]:
-        """Do the same in a thread."""
-        return self.in_thread(lambda: self.enqueue(task, args, kwargs))
-
-    def _run_here(self, job: NewJob, task: AnyTask) -> TaskResult[Any]:
-        done = inline.run(job, task.function, self._clock)
-        self._inline_results[job.uuid] = done
+        parents = {parent.uuid: find_job(parent.uuid, self) for parent in call.parents}
+        done = inline.run(call, parents, function, self._clock)
+        self._ran_here[result.uuid] = done
+        self._kept.append(done)
+        settle(result, done)
         if done.state is State.FAILED:
             self._call_failure_hooks(done)
-        while len(self._inline_results) > INLINE_KEPT:
-            with contextlib.suppress(KeyError):
-                self._inline_results.popitem(last=False)
-        return TaskResult(job.uuid, self, job.task, done)
 
     def _call_failure_hooks(self, failed: StoredJob) -> None:
         for name in self._registry.failure_hooks:
             hook = self._registry.functions[name]
             job = NewJob(new_uuid(), name, codec.encode_call((failed.uuid,), {}), self._clock.now(), self._clock.now())
-            done = inline.run(job, hook, self._clock)
+            done = inline.run(Call(job), {}, hook, self._clock)
             if done.state is State.FAILED:
                 logger.error("%s %s failed:\n%s", name, job.uuid, done.traceback)
 
@@ -256,15 +288,27 @@ class App:
     def get(self, uuid: str) -> StoredJob | None:
         """Read a job."""
         self._check_process()
-        here = self._inline_results.get(uuid)
+        here = self._ran_here.get(uuid)
         active = self._active
-        return here if here or active is None else active.store.get(uuid, self._clock.now())
+        found = here if here or active is None else active.store.get(uuid, self._clock.now())
+        if found is None and (batch := open_batch()) and batch.has(uuid):
+            raise RuntimeError("this call is stored when the block of autocron.transaction() ends; read it after that")
+        return found
+
+    def graph(self, uuid: str) -> list[tuple[str, str]]:
+        """Read which jobs are connected with this one; where calls run at once, none is."""
+        self._check_process()
+        here = self._ran_here.get(uuid)
+        if here is not None:
+            return [(uuid, here.task)]
+        active = self._active
+        return [] if active is None else active.store.graph(uuid, self._clock.now())
 
     def cancel(self, uuid: str) -> bool:
         """Cancel a job."""
         self._check_process()
         active = self._active
-        if uuid in self._inline_results or active is None:
+        if uuid in self._ran_here or active is None:
             return False
         cancelled = active.store.cancel(uuid, self._clock.now(), active.result_ttl)
         if cancelled and active.link is not None:  # without one, the node looks by itself within a second
@@ -388,6 +432,27 @@ def get_result(uuid: str) -> TaskResult[Any]:
         StoreError: the database can't be read.
     """
     return find_result(uuid, _app)
+
+
+def transaction(connection: Any = None) -> AbstractContextManager[None]:
+    """Store the calls that are made in a ``with`` block together, when it ends: all of them, or none if it raises.
+
+    Their jobs are accepted then, and can be waited for from then on. A block inside of another one joins it. Other
+    threads and asyncio tasks do not take part: what they call meanwhile is stored at once, by itself.
+
+    Args:
+        connection: None, or the connection on which your own transaction runs: the calls are held back until the block
+            ends without an exception, so let it enclose the commit. For Django the alias of a database, such as
+            "default": the calls are stored when the transaction that is open on it at the end of the block commits.
+
+    Raises:
+        StoreError: at the end of the block, when the database can't be written.
+        ResultNotFound: at the end of the block, when a call waits for a job that is not in this database.
+
+    Example:
+        ``with autocron.transaction(): results = [resize(path) for path in paths]``
+    """
+    return _app.transaction(connection)
 
 
 def become_worker(store: "Store", max_payload: int, wake: Callable[[], bool], look: Callable[[], None]) -> None:

@@ -23,6 +23,7 @@ import msgspec
 
 from autocron.kinds import BUILT_IN, BY_TAG, KINDS, PAIRS, RefusedError, add_kind
 from autocron.names import find_module, real_module_name
+from autocron.workflow import parents_in
 
 T = TypeVar("T")
 
@@ -50,7 +51,10 @@ def encode(value: object, name: str = "value") -> str:
     Raises:
         TypeError: it can't be stored; the message says which part of it and what to do.
     """
-    return _write(lambda encoder: encoder.walk(value, 0), name)
+    text = _write(lambda encoder: encoder.walk(value, 0), name)
+    if parents_in(text):
+        raise TypeError(f"{name}: a TaskResult can only be an argument of a call; keep its uuid, for get_result(uuid)")
+    return text
 
 
 def encode_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:

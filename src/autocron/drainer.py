@@ -19,6 +19,7 @@ from autocron.node.schedule import Planner
 from autocron.store.base import Store
 from autocron.task import Registry
 from autocron.worker.steps import StoredSteps
+from autocron.workflow import parents_in
 
 FOR_EVER = 1e10  # seconds
 
@@ -128,7 +129,8 @@ class Drainer:
         if function is None:
             return Unrunnable(f"unknown task {claim.task!r}")
         job = Job(claim, StoredSteps(self._store, Settings().max_payload, claim))
-        outcome = inline.attempt(claim, job, function, now)
+        parents = self._store.get_all(parents_in(claim.arguments))
+        outcome = inline.attempt(claim, job, parents, function, now)
         if job.last_progress is not None:
             progress = msgspec.json.encode(job.last_progress).decode()
             self._exchanger.tell(News(claim.uuid, claim.attempt, progress, None))

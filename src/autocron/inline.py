@@ -2,7 +2,7 @@
 
 import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from contextvars import copy_context
 from typing import Any
@@ -16,6 +16,9 @@ from autocron.failure import outcome_of
 from autocron.hooks import acall_inside, call_inside
 from autocron.job import Job, current_job
 from autocron.model import (
+    FINAL_STATES,
+    Call,
+    Cancelled,
     Claim,
     Expired,
     Failed,
@@ -27,25 +30,35 @@ from autocron.model import (
     Run,
     Settings,
     Snoozed,
+    State,
     StoredJob,
     Succeeded,
 )
 from autocron.retry import decide
 from autocron.steps import StepsHere
+from autocron.workflow import filled, why_cancelled
 
 SETTINGS = Settings()  # how long results are kept does not matter: these end with the process
 MAX_SNOOZES = 100  # nothing waits here, so what a task waits for may never come
 
 
-def run(job: NewJob, function: Callable[..., Any], clock: Clock) -> StoredJob:
-    """Run the call as a worker would, retries at once; whatever the function raises ends up in the result."""
+def run(call: Call, parents: Mapping[str, StoredJob], function: Callable[..., Any], clock: Clock) -> StoredJob:
+    """Run the call as a worker would, retries at once; whatever the function raises ends up in the result.
+
+    Args:
+        call: as it would be stored.
+        parents: the jobs for which it waits; one that has not come to its end won't.
+        function: that of the task.
+        clock: tells the time.
+    """
+    job = call.job
     claim = Claim(job.uuid, 1, job.task, job.arguments, 0, 0, clock.now(), 0, job.begin_by, job.policy)
     past: list[PastAttempt] = []
-    snoozes, steps = 0, StepsHere()
+    snoozes, steps, obstacle = 0, StepsHere(), _obstacle(call, parents)
     while True:
         started_at = clock.now()
         seen = Job(claim, steps)
-        outcome = attempt(claim, seen, function, started_at)
+        outcome = Cancelled(obstacle) if obstacle else attempt(claim, seen, parents, function, started_at)
         snoozes += isinstance(outcome, Snoozed)
         if snoozes > MAX_SNOOZES:
             outcome = Failed(f"snoozed more than {MAX_SNOOZES} times; without a worker, it runs again at once", "")
@@ -57,11 +70,13 @@ def run(job: NewJob, function: Callable[..., Any], clock: Clock) -> StoredJob:
         claim = msgspec.structs.replace(claim, attempt=claim.attempt + 1, retries=next_one.retries, begin_by=None)
 
 
-def attempt(claim: Claim, job: Job, function: Callable[..., Any], now: float) -> Outcome:
-    """Run the function once, as a worker would; only Ctrl-C gets out."""
+def attempt(
+    claim: Claim, job: Job, parents: Mapping[str, StoredJob], function: Callable[..., Any], now: float
+) -> Outcome:
+    """Run the function once, as a worker would, with the values of these jobs; only Ctrl-C gets out."""
     token = current_job.set(job)
     try:
-        return _outcome(claim, job, function, now)
+        return _outcome(claim, job, parents, function, now)
     finally:
         current_job.reset(token)
 
@@ -85,12 +100,25 @@ def _stored(job: NewJob, claim: Claim, end: Finished, past: list[PastAttempt], p
     )
 
 
-def _outcome(claim: Claim, job: Job, function: Callable[..., Any], now: float) -> Outcome:
+def _obstacle(call: Call, parents: Mapping[str, StoredJob]) -> str:
+    """Say why a job can't run."""
+    for uuid, needed in ((parent.uuid, parent.needed) for parent in call.parents):
+        task, state, message = parents[uuid].task, parents[uuid].state, parents[uuid].error_message
+        if state not in FINAL_STATES:
+            return f"it waits for {task} {uuid}, which is {state}; a call that runs at once, in its caller, can't wait"
+        if needed and state is not State.SUCCEEDED:
+            return why_cancelled(task, uuid, state, message)
+    return ""
+
+
+def _outcome(
+    claim: Claim, job: Job, parents: Mapping[str, StoredJob], function: Callable[..., Any], now: float
+) -> Outcome:
     if claim.begin_by is not None and now >= claim.begin_by:
         return Expired()
     try:
         # What was stored, so that a value that changes on the way does so here too.
-        args, kwargs = codec.decode_call(claim.arguments)
+        args, kwargs = codec.decode_call(filled(claim.arguments, parents) if parents else claim.arguments)
         value = _call(job, function, args, kwargs)
     except KeyboardInterrupt:
         raise

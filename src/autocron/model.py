@@ -1,5 +1,6 @@
 """The words of the domain as types: states, jobs, schedules, outcomes and transitions. Nothing here does anything."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -43,6 +44,20 @@ class NewJob(msgspec.Struct, frozen=True):
     policy: str | None = None  # a Policy as JSON; None: all its defaults
     is_moment: bool = False  # run_at is a time on the calendar, not a delay from the call on
     begins_by_moment: bool = False  # so is begin_by
+
+
+class Parent(msgspec.Struct, frozen=True, array_like=True):
+    """A job for whose end another one waits."""
+
+    uuid: str
+    needed: bool  # the other one is cancelled unless this one succeeds
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A job that is to be stored, and those for which it waits."""
+
+    job: NewJob
+    parents: Sequence[Parent] = ()
 
 
 class Backoff(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -266,7 +281,7 @@ class Progress:
     note: str = ""
 
 
-class StoredJob(msgspec.Struct, frozen=True):
+class StoredJob(msgspec.Struct, frozen=True, weakref=True):
     """Everything that the store knows of a job."""
 
     uuid: str

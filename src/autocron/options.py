@@ -10,11 +10,12 @@ import msgspec
 
 from autocron.clock import Seconds, to_seconds, to_timestamp
 from autocron.errors import ConfigError
-from autocron.model import NO_ARGUMENTS, Backoff, Declaration, Missed, NewJob, OnCrash, Overlap, Policy
+from autocron.model import NO_ARGUMENTS, Backoff, Declaration, Missed, NewJob, OnCrash, Overlap, Parent, Policy
 from autocron.names import full_name
 from autocron.result import TaskResult
 from autocron.timetable import Timetable
 from autocron.when import When
+from autocron.workflow import parents_in
 
 
 @dataclass(frozen=True)
@@ -88,14 +89,13 @@ class CallOptions(Options, total=False):
     minutes: float
     seconds: float
     schedule: datetime  # naive: local time; in the past: now
-    after: Sequence[TaskResult[Any]]
-    on_parent_failure: Literal["cancel", "run"]  # "cancel"
+    after: Sequence[TaskResult[Any]]  # wait for these without receiving their values
+    on_parent_failure: Literal["cancel", "run"]  # "cancel"; when one of `after` fails or is cancelled
 
 
 TIMES = frozenset({"weeks", "days", "hours", "minutes", "seconds", "schedule"})
 NOT_BUILT = frozenset(
     {"queue", "priority", "concurrency", "rate", "limit_key", "unique_key", "unique_for", "on_duplicate"}
-    | {"after", "on_parent_failure"}
 )
 
 
@@ -107,11 +107,13 @@ class Plan:
         when: its jobs are due.
         expires: they must have begun by this moment, or within so many seconds after they are due.
         policy: how they are run, as it is stored; None: as by default.
+        parents: those for which its jobs wait without receiving their values.
     """
 
     when: When = field(default_factory=When)
     expires: float | datetime | None = None
     policy: str | None = None
+    parents: tuple[Parent, ...] = ()
     _given: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @property
@@ -137,7 +139,7 @@ class Plan:
             kept = {name: value for name, value in kept.items() if name not in TIMES}
         given = {**kept, **cast("Mapping[str, Any]", options)}
         times = {name: value for name, value in given.items() if name in TIMES}
-        return type(self)(When.of(**times), _expires(given.get("expires")), _policy(given), given)
+        return type(self)(When.of(**times), _expires(given.get("expires")), _policy(given), _parents(given), given)
 
     def job(self, uuid: str, task: str, arguments: str, now: float) -> NewJob:
         """Give the job of a call that is made now."""
@@ -145,6 +147,14 @@ class Plan:
         begins_by_moment = is_moment or isinstance(self.expires, datetime)
         begin_by = self._begin_by(run_at)
         return NewJob(uuid, task, arguments, run_at, now, begin_by, self.policy, is_moment, begins_by_moment)
+
+    def parents_of(self, arguments: str) -> tuple[Parent, ...]:
+        """Give those for which the job of a call waits; without the values among its arguments it can't run."""
+        received = parents_in(arguments)
+        if not received:
+            return self.parents
+        others = (parent for parent in self.parents if parent.uuid not in received)
+        return (*(Parent(uuid, needed=True) for uuid in received), *others)
 
     def _begin_by(self, run_at: float) -> float | None:
         if self.expires is None:
@@ -216,6 +226,16 @@ def _timeout(options: Mapping[str, Any]) -> float | None:
     if not seconds:
         raise ConfigError("timeout: in 0 s no job could end; give more seconds, or leave it out")
     return seconds
+
+
+def _parents(options: Mapping[str, Any]) -> tuple[Parent, ...]:
+    mode, after = options.get("on_parent_failure", "cancel"), options.get("after", ())
+    if mode not in ("cancel", "run"):
+        raise ConfigError(f'on_parent_failure: {mode!r} is neither "cancel" nor "run"')
+    if not isinstance(after, (list, tuple)) or not all(isinstance(one, TaskResult) for one in cast("list[Any]", after)):
+        raise ConfigError(f"after: {after!r} is not a list of what calls of tasks have returned, such as [fetch(url)]")
+    uuids = dict.fromkeys(one.uuid for one in cast("list[TaskResult[Any]]", after))
+    return tuple(Parent(uuid, mode == "cancel") for uuid in uuids)
 
 
 def _whole_number(value: object, name: str) -> int:

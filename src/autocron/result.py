@@ -7,12 +7,13 @@ import time
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any, Generic, NoReturn, Protocol, TypeVar
+from typing import Any, Generic, NoReturn, Protocol, TypeVar, cast
 
-from autocron import codec
+from autocron import codec, workflow
 from autocron.clock import Seconds, from_timestamp, to_seconds
 from autocron.errors import AutocronError, ResultNotFound, ResultTimeout, TaskCancelled, TaskFailed
 from autocron.job import current_job
+from autocron.kinds import add_kind
 from autocron.model import FINAL_STATES, Attempt, Progress, State, StoredJob
 from autocron.text import printable
 
@@ -29,6 +30,10 @@ class Source(Protocol):
 
     def cancel(self, uuid: str) -> bool:
         """Cancel a job; False if it has come to its end."""
+        ...
+
+    def graph(self, uuid: str) -> list[tuple[str, str]]:
+        """Give (uuid, task) of the jobs that are connected with this one by waiting, itself among them."""
         ...
 
     def watch(self, uuid: str, wake: Callable[[], None]) -> AbstractContextManager[None]:
@@ -64,6 +69,15 @@ class TaskResult(Generic[R]):
     def task(self) -> str:
         """The name of the task."""
         return self._task
+
+    @property
+    def later(self) -> R:
+        """This very object, typed as its value, to be an argument: ``publish(render(fetch(url).later).later)``.
+
+        The job of that call waits for this one and receives its value. It may also stand inside of lists, dicts,
+        tuples and the like.
+        """
+        return cast("R", self)
 
     @property
     def status(self) -> State:
@@ -143,6 +157,20 @@ class TaskResult(Generic[R]):
         While the job runs, it is some tenths of a second behind. Control characters are escaped.
         """
         return "\n".join(printable(line, keep="\t") for line in self._read().output.split("\n"))
+
+    def graph(self) -> list["TaskResult[Any]"]:
+        """Give all jobs that are connected with this one, in the order of their calls; it is among them.
+
+        These are those for which it waits or has waited, those that wait or have waited for it, and so on.
+
+        Raises:
+            ResultNotFound: the result has expired.
+            StoreError: the database can't be read.
+        """
+        members = self._source.graph(self.uuid)
+        if not members:
+            _not_found(self.uuid)
+        return [TaskResult(uuid, self._source, task) for uuid, task in members]
 
     def wait(self, timeout: Seconds | None = None) -> R:
         """Wait for the end of the job.
@@ -233,9 +261,7 @@ class TaskResult(Generic[R]):
     def _read(self) -> StoredJob:
         if self._final is not None:
             return self._final
-        job = self._source.get(self.uuid)
-        if job is None:
-            _not_found(self.uuid)
+        job = find_job(self.uuid, self._source)
         if job.state in FINAL_STATES:
             self._final = job
         return job
@@ -252,8 +278,23 @@ class TaskResult(Generic[R]):
             return f"({type(error).__name__})"
 
 
+def settle(result: TaskResult[Any], job: StoredJob) -> None:
+    """Let a result have the end of its job, which has run here."""
+    result._final = job  # pyright: ignore[reportPrivateUsage]
+
+
 def find_result(uuid: str, source: Source) -> TaskResult[Any]:
     """Give the result of a job.
+
+    Raises:
+        ResultNotFound: it is unknown or has expired.
+    """
+    job = find_job(uuid, source)
+    return TaskResult(uuid, source, job.task, job)
+
+
+def find_job(uuid: str, source: Source) -> StoredJob:
+    """Give what is known of a job.
 
     Raises:
         ResultNotFound: it is unknown or has expired.
@@ -261,7 +302,7 @@ def find_result(uuid: str, source: Source) -> TaskResult[Any]:
     job = source.get(uuid)
     if job is None:
         _not_found(uuid)
-    return TaskResult(uuid, source, job.task, job)
+    return job
 
 
 def _not_found(uuid: str) -> NoReturn:
@@ -271,8 +312,9 @@ def _not_found(uuid: str) -> NoReturn:
 def _refuse_inside_job() -> None:
     if current_job.get() is not None:
         raise RuntimeError(
-            "waiting for a job inside a job would block the worker that is to run it. Let the job that is waited for"
-            " start what comes next, or call the function directly with task.call(...)"
+            "waiting for a job inside a job would block the worker that is to run it. Give the result to the job that"
+            " needs it, which then waits without a worker: publish(render(page).later); or call the function directly"
+            " with task.call(...)"
         )
 
 
@@ -312,3 +354,10 @@ def _attempts(job: StoredJob) -> list[Attempt]:
 
 def _moment(seconds: float | None) -> datetime | None:
     return None if seconds is None else from_timestamp(seconds)
+
+
+def _unfilled(uuid: str) -> NoReturn:
+    raise codec.CodecError(f"the value of the job {uuid} was not put in its place")
+
+
+add_kind(TaskResult, workflow.TAG, lambda result: result.uuid, str, _unfilled)

@@ -3,7 +3,7 @@
 import functools
 import inspect
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from datetime import tzinfo
 from types import FunctionType
 from typing import Any, Generic, Literal, ParamSpec, Protocol, Self, TypeVar, Unpack, cast, overload
@@ -29,6 +29,10 @@ class Caller(Protocol):
 
     def enqueue(self, task: "AnyTask", args: tuple[Any, ...], kwargs: dict[str, Any]) -> TaskResult[Any]:
         """Store the call, or run it."""
+        ...
+
+    def enqueue_all(self, task: "AnyTask", calls: Iterable[Sequence[Any]]) -> list[TaskResult[Any]]:
+        """Store many calls, all or none, or run them."""
         ...
 
     def aenqueue(self, task: "AnyTask", args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[TaskResult[Any]]:
@@ -62,6 +66,27 @@ class _Task(Generic[P, R]):
         """Do what a call does, without ever blocking the event loop."""
         self._signature.bind(*args, **kwargs)
         return await self._registry.caller.aenqueue(self, args, kwargs)
+
+    def map(self, values: Iterable[Any], /) -> list[TaskResult[R]]:
+        """Call the task once for each value, which is its only argument, and store all calls in one transaction.
+
+        Args:
+            values: any iterable. All calls are in memory before the first one is stored.
+
+        Raises:
+            TypeError: an argument can't be stored, or does not fit the function. Nothing was stored.
+            ValueError: the arguments of a call are too large. Nothing was stored.
+            StoreError: the database can't be written.
+        """
+        return self.starmap((value,) for value in values)
+
+    def starmap(self, args: Iterable[Sequence[Any]], /) -> list[TaskResult[R]]:
+        """Do what map() does with the positional arguments of each call: ``send_mail.starmap([("a@b.c", 1)])``."""
+        return self._registry.caller.enqueue_all(self, map(self._fitting, args))
+
+    def _fitting(self, args: Sequence[Any]) -> Sequence[Any]:
+        self._signature.bind(*args)
+        return args
 
     def options(self, **options: Unpack[CallOptions]) -> Self:
         """Give the same task with other options.

@@ -23,13 +23,16 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from autocron.errors import ResultNotFound
 from autocron.model import (
     FINAL_STATES,
+    Call,
     Claim,
     Counts,
     Declaration,
     Finished,
     NewJob,
+    Parent,
     PastAttempt,
     Requeued,
     Settings,
@@ -43,9 +46,10 @@ from autocron.store.postgres import PostgresDriver
 from autocron.store.postgres_connection import Kind
 from autocron.store.postgres_url import canonical
 from autocron.store.sqlite import open_store
+from autocron.workflow import why_cancelled
 
 TASKS = ["app.a", "app.b"]
-ENDS = ["end", "fail", "again", "again", "later", "hold", "lost"]
+ENDS = ["end", "end", "fail", "fail", "again", "later", "hold", "lost"]
 PAST = PastAttempt(1.0, 2.0, "crashed", "worker lost", "")
 DECLARATIONS = [
     Declaration(name, f"{module}.{name}", module, text, "UTC")
@@ -74,10 +78,20 @@ class Job:
     finished_at: float | None = None
     expires_at: float | None = None
     result: str | None = None
+    error: str = ""
+    parents: dict[str, bool] = field(default_factory=dict)  # those that are needed are true
     past: list[PastAttempt] = field(default_factory=list)
 
     def has_expired(self, now: float) -> bool:
-        return self.state is State.QUEUED and self.begin_by is not None and self.begin_by <= now
+        return self.can_expire and self.begin_by is not None and self.begin_by <= now
+
+    @property
+    def can_expire(self) -> bool:
+        return self.state in (State.QUEUED, State.WAITING)
+
+    @property
+    def final(self) -> bool:
+        return self.state in FINAL_STATES
 
     @property
     def ready(self) -> bool:
@@ -110,7 +124,7 @@ class Job:
             self.started_at,
             self.finished_at,
             self.result,
-            "expired" if self.state is State.CANCELLED else "",
+            self.error,
             "",
             self.past,
         )
@@ -219,6 +233,65 @@ class StoreMachine(RuleBasedStateMachine):
             if not self.locked:
                 self.keep(new)
 
+    @rule(data=some.data(), count=some.integers(1, 6), expires=some.sampled_from([None, None, 1, 4]))
+    def insert_all(self, data: some.DataObject, count: int, expires: int | None) -> None:
+        calls = list[Call]()
+        there = [uuid for uuid, job in self.jobs.items() if not self.expired(job)]
+        missing = [*self.pruned, *(uuid for uuid, job in self.jobs.items() if self.expired(job)), "unknown"]
+        for _ in range(count):
+            one = some.sampled_from(there[-5:] * 9 + missing[-2:])
+            waits = some.lists(one, max_size=3, unique=True)
+            parents = [Parent(uuid, data.draw(some.booleans())) for uuid in data.draw(waits)]
+            calls.append(Call(self.new_job("app.a", self.now, expires and self.now + expires), parents))
+            there.append(calls[-1].job.uuid)
+        if not self.locked and any(parent.uuid in missing for call in calls for parent in call.parents):
+            with pytest.raises(ResultNotFound):
+                self.app.insert_all(calls, self.now)
+            return
+        assert self.app.insert_all(calls, self.now) is not self.locked
+        if not self.locked:
+            for call in calls:
+                self.keep(call.job)
+                self.jobs[call.job.uuid].parents = {parent.uuid: parent.needed for parent in call.parents}
+                self.jobs[call.job.uuid].state = State.WAITING if call.parents else State.QUEUED
+            self.settle()
+
+    def settle(self) -> set[str]:
+        """Cancel or queue what waits for jobs that have come to their end; give what was cancelled."""
+        waiting = {uuid: job for uuid, job in self.jobs.items() if job.state is State.WAITING}
+        doomed = dict[str, set[str]]()
+        for uuid, job in waiting.items():  # parents come before their children
+            needed = [self.jobs[parent] for parent, is_needed in job.parents.items() if is_needed]
+            reasons = {
+                why_cancelled(one.new.task, one.new.uuid, one.state, one.error)
+                for one in needed
+                if one.final and one.state is not State.SUCCEEDED
+            }
+            reasons |= {reason for one in needed for reason in doomed.get(one.new.uuid, set())}
+            if reasons:
+                doomed[uuid] = reasons
+        for uuid, reasons in doomed.items():
+            job, kept = self.jobs[uuid], self.app.get(uuid, 0.0)
+            assert kept
+            assert kept.error_message in reasons
+            job.state, job.error, job.finished_at = State.CANCELLED, kept.error_message, self.now
+            job.expires_at = self.now + Settings().result_ttl
+        for job in waiting.values():
+            if job.state is State.WAITING and all(self.jobs[parent].final for parent in job.parents):
+                job.state = State.QUEUED
+        return set(doomed)
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=some.data())
+    def graph(self, data: some.DataObject) -> None:
+        members = {data.draw(some.sampled_from(list(self.jobs)))}
+        (one,) = members
+        edges = {(uuid, parent) for uuid, job in self.jobs.items() for parent in job.parents}
+        while more := {uuid for edge in edges if members & set(edge) for uuid in edge} - members:
+            members |= more
+        visible = [(uuid, job.new.task) for uuid, job in self.jobs.items() if uuid in members and not self.expired(job)]
+        assert self.app.graph(one, self.now) == visible
+
     @rule(count=some.sampled_from([1, 2, 5, 500]))
     def claim(self, count: int) -> None:
         self.exchange([], count)
@@ -232,6 +305,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     def exchange(self, transitions: list[Transition], count: int) -> None:
         refused = {one.uuid for one in transitions if not self.apply(one)}
+        exchange = self.node.exchange(transitions, count, self.now)
+        assert set(exchange.cancelled) == self.settle()
         due = [job for job in self.jobs.values() if job.ready and job.run_at <= self.now]
         due = sorted(due, key=lambda job: job.run_at)[:count]
         full = len(due) == count > 0
@@ -239,7 +314,6 @@ class StoreMachine(RuleBasedStateMachine):
         for job in due:
             job.state, job.attempt, job.started_at = State.RUNNING, job.attempt + 1, self.now
         waiting = [self.now] if full else self.waiting(count)
-        exchange = self.node.exchange(transitions, count, self.now)
         assert set(exchange.refused) == refused
         assert exchange.claims == [job.claim() for job in due]
         assert exchange.next_due == min(waiting, default=None)
@@ -279,18 +353,21 @@ class StoreMachine(RuleBasedStateMachine):
     def expire(self, count: int) -> None:
         late = sorted(job.begin_by or 0.0 for job in self.jobs.values() if job.has_expired(self.now))
         uuids, next_expiry = self.node.expire(count, self.now, 3.0)
-        expired = [self.jobs[uuid] for uuid in uuids]
+        expired = [self.jobs[uuid] for uuid in uuids[: min(count, len(late))]]
         assert sorted(job.begin_by or 0.0 for job in expired) == late[:count]
         for job in expired:
             job.state, job.held, job.finished_at, job.expires_at = State.CANCELLED, None, self.now, self.now + 3
+            job.error = "expired"
+        assert set(uuids[len(expired) :]) == self.settle()
         assert next_expiry == min(
-            (job.begin_by for job in self.jobs.values() if job.state is State.QUEUED and job.begin_by is not None),
+            (job.begin_by for job in self.jobs.values() if job.can_expire and job.begin_by is not None),
             default=None,
         )
 
     @rule(count=some.integers(1, 3))
     def prune(self, count: int) -> None:
-        expired = [uuid for uuid, job in self.jobs.items() if self.expired(job)]
+        needed = {parent for job in self.jobs.values() if not job.final for parent in job.parents}
+        expired = [uuid for uuid, job in self.jobs.items() if self.expired(job) and uuid not in needed]
         assert self.node.prune(self.now, count) == min(count, len(expired))
         gone = [uuid for uuid in expired if self.node.get(uuid, 0.0) is None]
         assert len(gone) == min(count, len(expired))

@@ -27,7 +27,13 @@ INDEXES = {
     "finish": "jobs_uuid",
     "requeue": "jobs_uuid",
     "get": "jobs_uuid",
+    "get_all": "jobs_uuid",
     "final_among": "jobs_uuid",
+    "parents": "jobs_uuid",
+    "failed_parents": "jobs_uuid",
+    "close_edges": "jobs_uuid",
+    "cancel_waiting": "jobs_uuid",
+    "release_waiting": "jobs_uuid",
     "next_expiry": "jobs_begin_by",
     "expire": "jobs_begin_by",
     "running": "jobs_running",
@@ -43,7 +49,7 @@ INDEXES = {
     "park": "INTEGER PRIMARY KEY",
     "claim_of": "INTEGER PRIMARY KEY",
 }
-MAY_GROW = {"count_states", "count_queued"}  # asked by those who look at the overview, for no job
+MAY_GROW = {"count_states", "count_queued", "graph"}  # asked by those who look, for no job
 
 
 @pytest.fixture(params=["empty", "analysed"])

@@ -11,7 +11,7 @@ import autocron
 ROOT = Path(autocron.__file__).parent
 LEVELS = [
     {"control", "errors", "model", "clock", "names", "text", "version"},
-    {"codec", "crontab", "failure", "kinds", "retry", "signatures", "slots", "timetable", "wire"},
+    {"codec", "crontab", "failure", "kinds", "retry", "signatures", "slots", "timetable", "wire", "workflow"},
     {"store"},
     {"program", "terminal", "log", "launch", "bell", "link"}
     | {
@@ -28,6 +28,7 @@ LEVELS = [
         "active",
         "app",
         "scheduling",
+        "batch",
     },
     {"node", "worker"},
     {"cli", "testing", "drainer", "pytest_plugin", "__init__", "__main__"},

@@ -60,6 +60,17 @@ def run_examples(name: str) -> None:
         exec(example, module.__dict__)
 
 
+def test_examples_of_workflows(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+    run_examples("workflows.md")
+    assert capsys.readouterr().out.splitlines() == [
+        "d.png@400",
+        "News: <H1>EXAMPLE.ORG</H1>",
+        "100",
+        "failed",
+        "cancelled",
+    ]
+
+
 def test_examples_of_tasks(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
     run_examples("tasks.md")
     assert capsys.readouterr().out == "report 7\n"

@@ -129,7 +129,7 @@ def test_a_retry_that_makes_no_sense_is_refused(arguments: dict[str, Any], hint:
         Retry(**{"times": 1, **arguments})
 
 
-@pytest.mark.parametrize("name", ["queue", "priority", "concurrency", "rate", "unique_key", "after"])
+@pytest.mark.parametrize("name", ["queue", "priority", "concurrency", "rate", "unique_key"])
 def test_what_is_not_built_yet_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=f"the option '{name}' is not built yet"):
         plan(**{name: 1})

@@ -41,6 +41,10 @@ reveal_type(fetch.options(seconds=5, retries=autocron.Retry(3), expires=60)("a")
 reveal_type(Shop.restock(1))
 reveal_type(Shop.sell(1))
 reveal_type(clean)
+reveal_type(send_mail.options(after=[fetch("a")])(Shop.sell(1).later, 1))
+reveal_type(send_mail.map(["a", "b"]))
+with autocron.transaction():
+    pass
 
 async def main() -> None:
     reveal_type(await send_mail("a", 1))
@@ -58,6 +62,7 @@ autocron.delay(retires=5)
 autocron.cron(5.5)
 autocron.cron("@daily", minutes=5, seconds=5)
 fetch.options(retries="many")
+send_mail(fetch("a").later, 1)
 """
 
 
@@ -81,6 +86,8 @@ def test_the_types_of_calls_are_known(tmp_path: Path) -> None:
         f"{result}[str]",
         f"{result}[str]",
         "def (depth: int =)",
+        f"{result}[int]",
+        f"list[{result}[int]]",
         "int",
         f"{result}[int]",
         "bytes",
@@ -90,4 +97,4 @@ def test_the_types_of_calls_are_known(tmp_path: Path) -> None:
 def test_wrong_calls_are_errors(tmp_path: Path) -> None:
     first = SNIPPET.count("\n") + 2
     lines = {int(line.split(":")[1]) for line in check(tmp_path, BAD) if ": error:" in line}
-    assert lines == set(range(first, first + 10))
+    assert lines == set(range(first, first + 11))

@@ -114,6 +114,9 @@ class Exchanger:
         self.next_due = result.next_due
         self.look = self.look or len(result.claims) == count > 0
         self._exchanged(transitions, result)
+        if result.cancelled:
+            text = "jobs were cancelled because others, for which they waited, have not succeeded"
+            self._log(logging.WARNING, f"{text}: {len(result.cancelled)}")
         for uuid in result.refused:
             self._log(logging.WARNING, f"a late outcome of job {uuid} was refused by the database")
         if result.unstorable or result.parked:

@@ -56,7 +56,10 @@ class Expiry:
         self._under_way = False
         expired, self.next = result
         if expired:
-            self._log(logging.WARNING, f"jobs that were not begun in time (expires=) were cancelled: {len(expired)}")
+            self._log(
+                logging.WARNING,
+                f"jobs that were not begun in time (expires=), or waited for such, were cancelled: {len(expired)}",
+            )
             self._expired(expired)
 
     def _failed(self) -> None:

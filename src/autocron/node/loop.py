@@ -95,7 +95,7 @@ class Node:
         self._expiry = Expiry(access, config, clock, self.log, self._expired)
         self._exchanger = Exchanger(access, config, clock, self.log, self._exchanged)
         self._doubt = Doubt(access, self._exchanger, self._crew)
-        self._recovery = Recovery(access, self._exchanger, config, self.log)
+        self._recovery = Recovery(access, self._exchanger, config, self.log, clock)
         self._cancelling = Cancelling(access, config, self._crew, clock)
         self._reports = Reports(access, config, clock, self._declared)
         self._deploys = Deploys(access, lambda: self._crew.generation, self.log, self.woken)
@@ -323,6 +323,8 @@ class Node:
         else:
             self._crew.give_up_waiting()
         self._asked += self._audience.awaited(transition.uuid for transition in transitions)
+        if result.cancelled:
+            self._asked += self._audience.awaited(result.cancelled)
 
     def _fired(self, firing: Firing, skipped: bool) -> None:
         if skipped and self._crew.is_complete:

@@ -4,6 +4,7 @@ import logging
 
 import msgspec
 
+from autocron.clock import Clock
 from autocron.model import Finished, NodeLost, Run, Settings, Transition
 from autocron.node.access import StoreAccess
 from autocron.node.configuration import Configuration, read_settings
@@ -25,11 +26,12 @@ class Recovered(msgspec.Struct, frozen=True):
 class Recovery:
     """Until this is done once, nothing is claimed."""
 
-    def __init__(self, store: StoreAccess, exchanger: Exchanger, config: Configuration, log: Log) -> None:
+    def __init__(self, store: StoreAccess, exchanger: Exchanger, config: Configuration, log: Log, clock: Clock) -> None:
         self._store = store
         self._exchanger = exchanger
         self._config = config
         self._log = log
+        self._clock = clock
         self._under_way = False
         self.done = False
         self.modules: list[str] = []  # in which applications have declared tasks so far
@@ -38,7 +40,8 @@ class Recovery:
         """Recover, or try it again, unless it is under way."""
         if not self._under_way:
             self._under_way = True
-            self._store.submit(recover, self._recovered, self._failed)
+            now = self._clock.now()
+            self._store.submit(lambda store: recover(store, now), self._recovered, self._failed)
 
     def _failed(self) -> None:
         self._under_way = False
@@ -57,12 +60,12 @@ class Recovery:
             self._log(logging.WARNING, text)
 
 
-def recover(store: Store) -> Recovered:
+def recover(store: Store, now: float) -> Recovered:
     """Queue the jobs of a node that is no more again."""
     settings, unstorable = read_settings(store), dict[str, str]()
     settings = settings if isinstance(settings, Settings) else Settings()
     claims, parked = store.recover()
     lost = [decide(Run(claim, NodeLost(), claim.claimed_at, claim.claimed_at), settings) for claim in claims]
     for start in range(0, len(lost), MAX_CLAIMS):
-        unstorable |= store.exchange(lost[start : start + MAX_CLAIMS], 0, 0.0).unstorable
+        unstorable |= store.exchange(lost[start : start + MAX_CLAIMS], 0, now).unstorable
     return Recovered(lost, unstorable, parked, store.modules())

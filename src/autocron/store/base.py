@@ -11,6 +11,7 @@ import msgspec
 from autocron.codec import encode_call
 from autocron.errors import StoreError
 from autocron.model import (
+    Call,
     Claim,
     Counts,
     Declaration,
@@ -25,6 +26,7 @@ from autocron.model import (
     StoredSchedule,
     Transition,
 )
+from autocron.store import edges
 from autocron.store.stored_settings import settings_of, stored_name
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ _NOTHING = {"past_attempts": "[]", "progress": "null"}
 MAX_BATCH = 8 << 20  # characters of results that go to the database as one text
 CHECKED_CODE = "checked_code"  # stands among the settings
 CALL_LIMIT = 5.0  # seconds that a caller waits for the database
+CALL_TIME = 0.001  # seconds more for each of many calls
 
 
 class BadRow(StoreError):
@@ -114,6 +117,7 @@ class Exchange(msgspec.Struct, frozen=True):
     next_due: float | None
     unstorable: dict[str, str] = {}  # by uuid, why the database does not take the transition
     parked: list[str] = []  # what is wrong with jobs that could not be claimed
+    cancelled: list[str] = []  # jobs that waited for one that has not succeeded
     may_expire: bool = False  # due jobs were not claimed, as they have expired, or some that may expire wait again
     awaited: list[str] = []  # jobs that ended and that other nodes wait for
 
@@ -147,6 +151,21 @@ class Store:
         """
         return self._driver.write("insert", msgspec.structs.asdict(job), limit) == 1
 
+    def insert_all(self, calls: Sequence[Call], now: float) -> bool:
+        """Keep all of these calls, or none.
+
+        Returns:
+            False when the autocron lock is on and nothing was stored.
+
+        Raises:
+            ResultNotFound: one waits for a job that is not there.
+        """
+        with self._driver.transaction(CALL_LIMIT + len(calls) * CALL_TIME) as transaction:
+            if transaction.run("locked") == [(1,)]:
+                return False
+            edges.insert(transaction, calls, now)
+        return True
+
     def exchange(
         self, transitions: Sequence[Transition], count: int, now: float, news: Sequence[News] = ()
     ) -> Exchange:
@@ -174,8 +193,14 @@ class Store:
                 return Exchange([], [], None, {transitions[0].uuid: str(error)})
         middle = len(transitions) // 2
         one, other = (self._store_around_bad(some, now) for some in (transitions[:middle], transitions[middle:]))
-        unstorable = one.unstorable | other.unstorable
-        return Exchange(one.refused + other.refused, [], None, unstorable, awaited=one.awaited + other.awaited)
+        return Exchange(
+            one.refused + other.refused,
+            [],
+            None,
+            one.unstorable | other.unstorable,
+            cancelled=one.cancelled + other.cancelled,
+            awaited=one.awaited + other.awaited,
+        )
 
     def _claim_around_bad(self, count: int, now: float) -> Exchange:
         """Claim ever fewer jobs until it works; the first one is parked when it cannot even be claimed alone."""
@@ -205,6 +230,8 @@ class Store:
         steps += [("finish", {"batch": _json(some), "now": now}) for some in _batches(finished, _size_of_result)]
         steps += [("requeue", {"batch": _json(some), "now": now}) for some in _batches(requeued, _size_of_result)]
         ends = len(steps)
+        steps += edges.steps(finished, now)
+        others = len(steps)
         if count:
             steps.append(("claim", {"now": now, "count": count, "node": self.node}))
         steps.append(("next_due", {"now": now, "count": count}))
@@ -213,7 +240,9 @@ class Store:
             told = [row for (row,) in rows[first:ends]]
             late = [uuid for (uuids, *_) in told for uuid in _decode_uuids(uuids)]
             awaited = [uuid for (_, *more) in told for uuids in more for uuid in _decode_uuids(uuids)]
-            ((text, due),) = rows[ends] if count else [("[]", 0)]
+            cancelled = [row for some in rows[ends:others] for row in some]
+            awaited += [uuid for uuid, *more in cancelled if more == [True]]
+            ((text, due),) = rows[others] if count else [("[]", 0)]
             claims = _claims(text)
             ((next_due,),) = rows[-1]
             if due == count > 0:
@@ -221,7 +250,8 @@ class Store:
             elif not isinstance(next_due, float):  # text sorts after all numbers: nothing else is queued
                 next_due = None
             may_expire = len(claims) < due or not all(one.begun for one in requeued)
-            return Exchange(late, claims, next_due, may_expire=may_expire, awaited=awaited)
+            gone = [uuid for uuid, *_ in cancelled]
+            return Exchange(late, claims, next_due, cancelled=gone, may_expire=may_expire, awaited=awaited)
 
         return self._driver.batch(steps, read)
 
@@ -234,16 +264,17 @@ class Store:
             ttl: seconds for which the results of cancelled jobs are kept, where the job itself says nothing.
 
         Returns:
-            Their uuids, and when the next job expires.
+            Their uuids with those of the jobs that waited for them, and when the next job expires.
         """
         when = {"now": now}
         ((next_expiry,),) = self._driver.read("next_expiry", when)
         if next_expiry is None or next_expiry > now:
             return [], next_expiry
         with self._driver.transaction() as transaction:
-            expired = transaction.run("expire", {**when, "count": count, "ttl": ttl})
+            expired = [uuid for (uuid,) in transaction.run("expire", {**when, "count": count, "ttl": ttl})]
+            expired += edges.settle(transaction, expired, now)
             ((next_expiry,),) = transaction.run("next_expiry", when)
-        return [uuid for (uuid,) in expired], next_expiry
+        return expired, next_expiry
 
     def recover(self) -> tuple[list[Claim], list[str]]:
         """Give the claims of a node that is no more, and what is wrong with jobs that were parked instead."""
@@ -268,6 +299,15 @@ class Store:
         rows = self._driver.read("get", {"uuid": uuid, "now": now})
         return _stored_job(rows[0]) if rows else None
 
+    def get_all(self, uuids: Iterable[str]) -> dict[str, StoredJob]:
+        """Give those of the jobs that are there, by their uuids, even when they have expired."""
+        rows = self._driver.read("get_all", {"uuids": _json(list(uuids))})
+        return {row[0]: _stored_job(row) for row in rows}
+
+    def graph(self, uuid: str, now: float) -> list[Row]:
+        """Give (uuid, task) of all jobs that are connected with this one by waiting, in the order of their calls."""
+        return self._driver.read("graph", {"uuid": uuid, "now": now})
+
     def find(self, which: Literal["running", "queued", "held", "failed"], count: int, now: float) -> list[StoredJob]:
         """Give jobs: what runs (oldest first), what comes next, what is parked, or what failed (last first)."""
         parameters = {"count": count, "now": now} if which == "failed" else {"count": count}
@@ -284,7 +324,10 @@ class Store:
         Returns:
             False when it has come to its end already, or is unknown.
         """
-        return self._driver.write("cancel", {"uuid": uuid, "now": now, "ttl": ttl}, CALL_LIMIT) == 1
+        with self._driver.transaction() as transaction:
+            cancelled = transaction.run("cancel", {"uuid": uuid, "now": now, "ttl": ttl})
+            edges.settle(transaction, [uuid], now)
+        return bool(cancelled)
 
     def to_stop(self) -> list[str]:
         """Give the jobs that were to be cancelled while they ran, if they run here or do not run any more."""
@@ -302,8 +345,15 @@ class Store:
         return Counts(by_state, scheduled, held)
 
     def prune(self, now: float, count: int) -> int:
-        """Delete up to `count` expired jobs; give how many there were."""
-        return self._driver.write("prune", {"now": now, "count": count}, CALL_LIMIT)
+        """Delete up to `count` expired jobs; give how many there were.
+
+        A job whose value others are still to receive stays.
+        """
+        with self._driver.transaction() as transaction:
+            pruned = [uuid for (uuid,) in transaction.run("prune", {"now": now, "count": count})]
+            if pruned:
+                transaction.run("forget_edges", {"uuids": _json(pruned)})
+        return len(pruned)
 
     # Steps
 

@@ -86,7 +86,7 @@ class PostgresDriver:
         with self._lend(CALL_LIMIT, committing=True) as connection:
             with connection.pipeline():  # what is sent until its end is one transaction
                 cursors = [self._execute(connection, *step) for step in steps]
-            return read([cursor.fetchall() for cursor in cursors])
+            return read([_rows(cursor) for cursor in cursors])
 
     @contextmanager
     def transaction(self, limit: float = CALL_LIMIT) -> Generator[_Transaction]:
@@ -168,10 +168,14 @@ class _Transaction:
 
     def run(self, name: str, parameters: Parameters = ()) -> list[Row]:
         """Run a statement."""
-        cursor = self._execute(self._connection, name, parameters)
-        return cursor.fetchall() if cursor.description else []
+        return _rows(self._execute(self._connection, name, parameters))
 
     def many(self, name: str, rows: Sequence[Parameters]) -> None:
         """Run a statement once for each row."""
-        for row in rows:
-            self._execute(self._connection, name, row)
+        with self._connection.pipeline():
+            for row in rows:
+                self._execute(self._connection, name, row)
+
+
+def _rows(cursor: Cursor) -> list[Row]:
+    return cursor.fetchall() if cursor.description else []

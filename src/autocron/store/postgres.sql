@@ -2,7 +2,7 @@
 --
 -- {schema} is the name of the schema and {clock} the time of the database, which is what is stored. %(now)s is the time
 -- of the machine that asks: the times that it hands in are shifted by the difference of the two, so that its clock may
--- be wrong.
+-- be wrong. `offset 0` and a select where a join would do keep PostgreSQL from going through all jobs or edges.
 
 -- name: insert
 -- Keep a call, unless the autocron lock is on.
@@ -13,6 +13,103 @@ select %(uuid)s, %(task)s, %(arguments)s, 'queued',
     case when %(begins_by_moment)s then %(begin_by)s::float8
         else %(begin_by)s::float8 + {clock} - %(created_at)s::float8 end, %(policy)s
 where not exists (select from {schema}.settings where name = 'locked' and value = 'true');
+
+-- name: locked
+-- Is the autocron lock on?
+select exists (select from {schema}.settings where name = 'locked' and value = 'true')::integer;
+
+-- name: insert_many
+-- Keep a call; `waiting` when it waits for others.
+insert into {schema}.jobs (uuid, task, arguments, state, run_at, created_at, begin_by, policy)
+values (%(uuid)s, %(task)s, %(arguments)s, case when %(waiting)s then 'waiting' else 'queued' end,
+    case when %(is_moment)s then greatest(%(run_at)s::float8, {clock})
+        else %(run_at)s::float8 + {clock} - %(now)s::float8 end,
+    %(created_at)s::float8 + {clock} - %(now)s::float8,
+    case when %(begins_by_moment)s then %(begin_by)s::float8
+        else %(begin_by)s::float8 + {clock} - %(now)s::float8 end, %(policy)s);
+
+-- name: parents
+-- Which of these jobs are there, for others to wait for them; they can't come to their end before that is committed.
+select uuid from {schema}.jobs
+where uuid in (select json_array_elements_text(%(uuids)s::json)) and (expires_at is null or expires_at > {clock})
+order by uuid for share;
+
+-- name: add_edges
+-- Jobs wait for others.
+insert into {schema}.edges (parent, child, needed)
+select value->>0, value->>1, (value->>2)::boolean from json_array_elements(%(edges)s::json) as value;
+
+-- name: failed_parents
+-- Which of these jobs have come to their end without success while others need them.
+select uuid from json_array_elements_text(%(uuids)s::json) as asked (uuid)
+where exists (select from {schema}.edges where parent = asked.uuid and open and needed offset 0)
+    and (select state from {schema}.jobs where jobs.uuid = asked.uuid) in ('failed', 'cancelled');
+
+-- name: cancel_waiting
+-- Cancel what needs this job, directly or not, if it has come to its end without success; say what of it is awaited.
+with recursive doomed (uuid) as (
+    select child from {schema}.edges
+    where parent = %(parent)s and needed
+        and (select state from {schema}.jobs where uuid = %(parent)s) in ('failed', 'cancelled')
+    union
+    select child from doomed, lateral (select child from {schema}.edges where parent = uuid and needed offset 0) as edge
+    where (select state from {schema}.jobs where jobs.uuid = doomed.uuid) = 'waiting'
+),
+clock as materialized (select {clock} as now),
+waiting as materialized (
+    select uuid from {schema}.jobs where uuid = any (array(select uuid from doomed)) and state = 'waiting'
+    order by uuid for update
+)
+update {schema}.jobs set state = 'cancelled', finished_at = now,
+    error_message = (
+        select concat(
+            task, ' ', uuid, case when state = 'failed' then ' failed: ' else ' was cancelled: ' end,
+            coalesce(nullif(left(error_message, 300), ''), 'no reason was given')
+        ) from {schema}.jobs where uuid = %(parent)s
+    ),
+    expires_at = now + coalesce(
+        substring(policy from '"result_ttl":([0-9.e+-]+)'),
+        (select substring(value from '^[0-9.e+-]+$') from {schema}.settings where name = 'result_ttl'),
+        %(ttl)s::text
+    )::float8
+from clock
+where uuid = any (array(select uuid from waiting))
+returning uuid, awaited;
+
+-- name: close_edges
+-- Nobody waits any more for those of these jobs that have come to their end, nor for what was cancelled because of them.
+-- Those that waited are locked, so that of two nodes which end their last parents, one comes second and releases them.
+with recursive gone (uuid) as (
+    select json_array_elements_text(%(uuids)s::json) collate "C"
+    union
+    select child from gone, lateral (
+        select child from {schema}.edges where parent = uuid and open and needed offset 0
+    ) as edge
+    where (select state from {schema}.jobs where jobs.uuid = child) = 'cancelled'
+),
+ended as materialized (
+    select parent, child from {schema}.edges
+    where open and parent = any (array(select uuid from gone))
+        and (select state from {schema}.jobs where uuid = parent) in ('succeeded', 'failed', 'cancelled')
+),
+waiting as materialized (
+    select uuid from {schema}.jobs where uuid = any (array(select child from ended)) and state = 'waiting'
+    order by uuid for update
+)
+update {schema}.edges set open = false from ended
+where edges.parent = ended.parent and edges.child = ended.child and (select count(*) from waiting) >= 0;
+
+-- name: release_waiting
+-- Queue those that waited for these jobs, or what was cancelled because of them, and wait for nothing any more.
+with recursive gone (uuid) as (
+    select json_array_elements_text(%(uuids)s::json) collate "C"
+    union
+    select child from gone, lateral (select child from {schema}.edges where parent = uuid and needed offset 0) as edge
+    where (select state from {schema}.jobs where jobs.uuid = child) = 'cancelled'
+)
+update {schema}.jobs set state = 'queued'
+where uuid = any (array(select child from gone join {schema}.edges on parent = gone.uuid)) and state = 'waiting'
+    and not exists (select from {schema}.edges where child = uuid and open);
 
 -- name: claim
 -- Take the jobs that have been due for longest, unless they have expired or others are taking them; give the claims, and
@@ -148,7 +245,8 @@ update {schema}.jobs set stop_asked = true,
     finished_at = case state when 'running' then finished_at else now end,
     expires_at = case state when 'running' then expires_at
         else now + coalesce(substring(policy from '"result_ttl":([0-9.e+-]+)')::float8, %(ttl)s) end
-from clock where uuid = %(uuid)s and state in ('waiting', 'queued', 'running');
+from clock where uuid = %(uuid)s and state in ('waiting', 'queued', 'running')
+returning uuid;
 
 -- name: to_stop
 -- Jobs that were to be cancelled while they ran, and run here or wait again.
@@ -179,6 +277,24 @@ select uuid, task, state, held, attempt, created_at, run_at, started_at, finishe
     traceback, past_attempts, progress, output
 from {schema}.jobs
 where uuid = %(uuid)s and (expires_at is null or expires_at > {clock});
+
+-- name: get_all
+-- Everything about these jobs, whether their results have expired or not.
+select uuid, task, state, held, attempt, created_at, run_at, started_at, finished_at, result, error_message,
+    traceback, past_attempts, progress, output
+from {schema}.jobs where uuid in (select json_array_elements_text(%(uuids)s::json));
+
+-- name: graph
+-- All jobs that wait or have waited for this one or for which it does, directly or not.
+with recursive members (uuid) as (
+    select %(uuid)s::text collate "C"
+    union
+    select other from members, lateral (
+        select child from {schema}.edges where parent = uuid union all select parent from {schema}.edges where child = uuid
+    ) as edge (other)
+)
+select uuid, task from members join {schema}.jobs using (uuid) where expires_at is null or expires_at > {clock}
+order by id;
 
 -- name: find_running
 -- What runs now, oldest first.
@@ -243,12 +359,20 @@ update {schema}.jobs set held = value->>1 from json_array_elements(%(batch)s::js
 where uuid = value->>0 and state = 'queued';
 
 -- name: prune
--- Results that nobody may ask for any more.
+-- Results that nobody may ask for any more, and that nobody is still to receive.
 delete from {schema}.jobs where ctid = any (array(
     select ctid from {schema}.jobs
-    where expires_at <= (select {clock})
+    where expires_at <= (select {clock}) and not exists (
+        select from {schema}.edges join {schema}.jobs as other on other.uuid = child
+        where parent = jobs.uuid and other.state in ('waiting', 'queued', 'running') offset 0
+    )
     order by expires_at limit %(count)s for update skip locked
-));
+))
+returning uuid;
+
+-- name: forget_edges
+-- These jobs are gone.
+delete from {schema}.edges where child in (select json_array_elements_text(%(uuids)s::json));
 
 -- name: ahead
 -- By how many seconds the clock of the database is ahead of this machine's.

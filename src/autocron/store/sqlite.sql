@@ -6,6 +6,76 @@ insert into jobs (uuid, task, arguments, state, run_at, created_at, begin_by, po
 select :uuid, :task, :arguments, 'queued', :run_at, :created_at, :begin_by, :policy
 where not exists (select 1 from settings where name = 'locked' and value = 'true');
 
+-- name: locked
+-- Is the autocron lock on?
+select exists (select 1 from settings where name = 'locked' and value = 'true');
+
+-- name: insert_many
+-- Keep a call; `waiting` when it waits for others.
+insert into jobs (uuid, task, arguments, state, run_at, created_at, begin_by, policy)
+values (:uuid, :task, :arguments, iif(:waiting, 'waiting', 'queued'), :run_at, :created_at, :begin_by, :policy);
+
+-- name: parents
+-- Which of these jobs are there, for others to wait for them.
+select uuid from jobs
+where uuid in (select value from json_each(:uuids)) and (expires_at is null or expires_at > :now);
+
+-- name: add_edges
+-- Jobs wait for others.
+insert into edges (parent, child, needed) select value->>0, value->>1, value->>2 from json_each(:edges);
+
+-- name: failed_parents
+-- Which of these jobs have come to their end without success while others need them.
+select value from json_each(:uuids)
+where exists (select 1 from edges where edges.parent = value and open and needed)
+    and exists (select 1 from jobs where uuid = value and state in ('failed', 'cancelled'));
+
+-- name: cancel_waiting
+-- Cancel what needs this job, directly or not, if it has come to its end without success.
+with recursive doomed (one) as (
+    select child from edges where parent = :parent and needed
+        and exists (select 1 from jobs where uuid = :parent and state in ('failed', 'cancelled'))
+    union
+    select child from doomed cross join edges on parent = one
+    where needed and exists (select 1 from jobs where uuid = one and state = 'waiting')
+)
+update jobs set state = 'cancelled', finished_at = :now,
+    error_message = (
+        select task || ' ' || uuid || iif(state = 'failed', ' failed: ', ' was cancelled: ')
+            || iif(error_message = '', 'no reason was given', substr(error_message, 1, 300))
+        from jobs where uuid = :parent
+    ),
+    expires_at = :now + coalesce(
+        iif(json_valid(policy), policy->>'result_ttl', null),
+        (select cast(value as real) from settings where name = 'result_ttl'), :ttl
+    )
+where uuid in (select one from doomed) and state = 'waiting'
+returning uuid;
+
+-- name: close_edges
+-- Nobody waits any more for those of these jobs that have come to their end, nor for what was cancelled because of them.
+with recursive gone (one) as (
+    select value from json_each(:uuids)
+    union
+    select child from gone cross join edges on edges.parent = one
+    where open and needed and exists (select 1 from jobs where uuid = child and state = 'cancelled')
+)
+update edges set open = 0
+where open and parent in (select one from gone)
+    and exists (select 1 from jobs where uuid = edges.parent and state in ('succeeded', 'failed', 'cancelled'));
+
+-- name: release_waiting
+-- Queue those that waited for these jobs, or what was cancelled because of them, and wait for nothing any more.
+with recursive gone (one) as (
+    select value from json_each(:uuids)
+    union
+    select child from gone cross join edges on edges.parent = one
+    where needed and exists (select 1 from jobs where uuid = child and state = 'cancelled')
+)
+update jobs set state = 'queued'
+where uuid in (select child from gone cross join edges on edges.parent = one) and state = 'waiting'
+    and not exists (select 1 from edges where child = uuid and open = 1);
+
 -- name: claim
 -- Take the jobs that have been due for longest, unless they have expired; give the claims, and how many were due.
 select json_group_array(
@@ -97,7 +167,8 @@ update jobs set stop_asked = 1,
     finished_at = case state when 'running' then finished_at else :now end,
     expires_at = case state when 'running' then expires_at
         else :now + coalesce(iif(json_valid(policy), policy->>'result_ttl', null), :ttl) end
-where uuid = :uuid and state in ('waiting', 'queued', 'running');
+where uuid = :uuid and state in ('waiting', 'queued', 'running')
+returning uuid;
 
 -- name: to_stop
 -- Jobs that were to be cancelled while they ran.
@@ -122,6 +193,21 @@ select json_array(
 select uuid, task, state, held, attempt, created_at, run_at, started_at, finished_at, result, error_message,
     traceback, past_attempts, progress, output
 from jobs where uuid = :uuid and (expires_at is null or expires_at > :now);
+
+-- name: get_all
+-- Everything about these jobs, whether their results have expired or not.
+select uuid, task, state, held, attempt, created_at, run_at, started_at, finished_at, result, error_message,
+    traceback, past_attempts, progress, output
+from jobs where uuid in (select value from json_each(:uuids));
+
+-- name: graph
+-- All jobs that wait or have waited for this one or for which it does, directly or not.
+with recursive members (one) as (
+    select :uuid
+    union
+    select iif(parent = one, child, parent) from members cross join edges on parent = one or child = one
+)
+select uuid, task from members cross join jobs on uuid = one where expires_at is null or expires_at > :now order by id;
 
 -- name: find_running
 -- What runs now, oldest first.
@@ -182,8 +268,18 @@ update jobs set held = value->>1 from json_each(:batch)
 where uuid = value->>0 and state = 'queued';
 
 -- name: prune
--- Results that nobody may ask for any more.
-delete from jobs where id in (select id from jobs where expires_at <= :now limit :count);
+-- Results that nobody may ask for any more, and that nobody is still to receive.
+delete from jobs where id in (
+    select id from jobs where expires_at <= :now and not exists (
+        select 1 from edges cross join jobs as other on other.uuid = child
+        where parent = jobs.uuid and other.state in ('waiting', 'queued', 'running')
+    ) limit :count
+)
+returning uuid;
+
+-- name: forget_edges
+-- These jobs are gone.
+delete from edges where child in (select value from json_each(:uuids));
 
 -- name: ahead
 -- By how many seconds the clock of the database is ahead of this machine's.

@@ -53,7 +53,7 @@ class Worker:
         self._importer = Importer(setup.program)
         self._loop = EventLoop()
         self._threads = ThreadPoolExecutor(setup.threads, "autocron-job") if setup.threads > 1 else None
-        self._runner = Runner(setup.max_payload, *_before_each_job(setup.program), self._loop)
+        self._runner = Runner(setup.max_payload, *_before_each_job(setup.program), self._loop, store.get_all)
         self._here: RunningJob | None = None  # the job on the main thread
         self._reporting = threading.Lock()
         self._modules_seen = 0

@@ -3,22 +3,37 @@
 import functools
 import inspect
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from autocron import codec
-from autocron.errors import JobCancelled, TaskTimeout
+from autocron.errors import JobCancelled, StoreError, TaskTimeout
 from autocron.eventloop import EventLoop
 from autocron.failure import MAX_TEXT, outcome_of
 from autocron.hooks import acall_inside, call_inside
 from autocron.job import current_job
-from autocron.model import CANCELLED, Cancelled, Claim, Expired, Interrupted, Outcome, Succeeded, Unrunnable
+from autocron.model import (
+    CANCELLED,
+    Cancelled,
+    Claim,
+    Expired,
+    Failed,
+    Interrupted,
+    Outcome,
+    Snoozed,
+    StoredJob,
+    Succeeded,
+    Unrunnable,
+)
 from autocron.retry import policy_of
 from autocron.task import registry
 from autocron.worker.news import RunningJob
 from autocron.worker.places import Interruption
+from autocron.workflow import MissingValueError, filled, parents_in
 
 _is_coroutine_function = functools.cache(inspect.iscoroutinefunction)
+ReadJobs = Callable[[list[str]], Mapping[str, StoredJob]]
+READ_AGAIN = 1.0  # seconds until a job is tried again whose arguments could not be read from the database
 _Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
@@ -30,19 +45,26 @@ class Runner:
         before: called before each sync job.
         abefore: awaited before each async job.
         loop: runs what a sync function returns if that is a coroutine.
+        read_jobs: gives the jobs whose values a job receives.
     """
 
     def __init__(
-        self, max_payload: int, before: Callable[[], None], abefore: Callable[[], Awaitable[None]], loop: EventLoop
+        self,
+        max_payload: int,
+        before: Callable[[], None],
+        abefore: Callable[[], Awaitable[None]],
+        loop: EventLoop,
+        read_jobs: ReadJobs,
     ) -> None:
         self._max_payload = max_payload
         self._before = before
         self._abefore = abefore
         self._loop = loop
+        self._read_jobs = read_jobs
 
     def run(self, claim: Claim, job: RunningJob) -> Outcome:
         """Run a job and say what it gave."""
-        call = _prepare(claim)
+        call = self._prepare(claim)
         if not isinstance(call, tuple):
             return call
         function, args, kwargs = call
@@ -61,7 +83,7 @@ class Runner:
 
     async def arun(self, claim: Claim, job: RunningJob) -> Outcome:
         """Do the same with an async function."""
-        call = _prepare(claim)
+        call = self._prepare(claim)
         if not isinstance(call, tuple):
             return call
         function, args, kwargs = call
@@ -75,6 +97,26 @@ class Runner:
         except BaseException as error:
             job.leave()
             return _outcome(error, claim, call, job)
+
+    def _prepare(self, claim: Claim) -> _Call | Outcome:
+        if claim.begin_by is not None and time.time() >= claim.begin_by:
+            return Expired()
+        function = registry.functions.get(claim.task)
+        if function is None:
+            return Unrunnable(f"unknown task {claim.task!r}")
+        try:
+            args, kwargs = codec.decode_call(self._with_values(claim.arguments))
+        except codec.CodecError as error:
+            return Unrunnable(f"its arguments cannot be read: {error}")
+        except MissingValueError as error:
+            return Failed(str(error), "")
+        except StoreError:
+            return Snoozed(READ_AGAIN)
+        return function, args, kwargs
+
+    def _with_values(self, arguments: str) -> str:
+        uuids = parents_in(arguments)
+        return filled(arguments, self._read_jobs(uuids)) if uuids else arguments
 
     def _call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         value = function(*args, **kwargs)
@@ -96,19 +138,6 @@ class Runner:
 def is_async(name: str) -> bool:
     """Does the job of this task run on the event loop?"""
     return _is_coroutine_function(registry.functions.get(name))
-
-
-def _prepare(claim: Claim) -> _Call | Expired | Unrunnable:
-    if claim.begin_by is not None and time.time() >= claim.begin_by:
-        return Expired()
-    function = registry.functions.get(claim.task)
-    if function is None:
-        return Unrunnable(f"unknown task {claim.task!r}")
-    try:
-        args, kwargs = codec.decode_call(claim.arguments)
-    except codec.CodecError as error:
-        return Unrunnable(f"its arguments cannot be read: {error}")
-    return function, args, kwargs
 
 
 def _outcome(error: BaseException, claim: Claim, call: _Call, job: RunningJob) -> Outcome:

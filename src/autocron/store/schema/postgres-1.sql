@@ -49,6 +49,15 @@ create unique index jobs_slot on {schema}.jobs (schedule, slot) where schedule i
 create index jobs_unfinished on {schema}.jobs (schedule)
     where schedule is not null and state in ('waiting', 'queued', 'running');
 
+create table {schema}.edges (                -- a job waits, or has waited, for the end of another one
+    parent text collate "C" not null,
+    child  text collate "C" not null,
+    needed boolean not null,                 -- the child is cancelled unless the parent succeeds
+    open   boolean not null default true,    -- the parent has not come to its end
+    primary key (parent, child)
+);
+create index edges_child on {schema}.edges (child, open);
+
 create table {schema}.settings (
     name  text primary key,
     value text not null                      -- JSON

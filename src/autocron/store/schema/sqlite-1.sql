@@ -4,7 +4,6 @@ create table jobs (
     id            integer primary key,       -- the order in which calls came
     uuid          text not null,
     task          text not null,
-    arguments     text not null,             -- JSON
     state         text not null,
     held          text,                      -- why a queued job is parked
     run_at        real not null,
@@ -18,6 +17,7 @@ create table jobs (
     started_at    real,
     finished_at   real,
     expires_at    real,
+    arguments     text not null,             -- JSON; what may be large stands behind what is looked at often
     result        text,                      -- JSON
     error_message text not null default '',
     traceback     text not null default '',
@@ -38,6 +38,15 @@ create index jobs_begin_by on jobs (begin_by) where begin_by is not null and sta
 create index jobs_to_stop on jobs (uuid) where stop_asked and state in ('waiting', 'queued', 'running');
 create unique index jobs_slot on jobs (schedule, slot) where schedule is not null;
 create index jobs_unfinished on jobs (schedule) where schedule is not null and state in ('waiting', 'queued', 'running');
+
+create table edges (                         -- a job waits, or has waited, for the end of another one
+    parent text not null,
+    child  text not null,
+    needed integer not null,                 -- 1: the child is cancelled unless the parent succeeds
+    open   integer not null default 1,       -- 0: the parent has come to its end
+    primary key (parent, child)
+) without rowid;
+create index edges_child on edges (child, open);
 
 create table settings (
     name  text primary key,

@@ -1,0 +1,85 @@
+"""Calls that are stored together: what stands in the block of autocron.transaction()."""
+
+import importlib
+import os
+import sys
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+from autocron.model import Call
+from autocron.result import TaskResult
+
+
+class Pending(NamedTuple):
+    """A call that was made and is not stored yet."""
+
+    call: Call
+    function: Callable[..., Any]
+    result: TaskResult[Any]
+
+
+@dataclass
+class Batch:
+    """The calls of one block, in the order in which they were made."""
+
+    connection: Any
+    owner: tuple[int, int, object]
+    calls: list[Pending] = field(default_factory=list[Pending])
+
+    def has(self, uuid: str) -> bool:
+        """Was this call made in the block?"""
+        return any(one.result.uuid == uuid for one in self.calls)
+
+
+_current: ContextVar[Batch | None] = ContextVar("batch", default=None)
+
+
+def open_batch() -> Batch | None:
+    """Give the batch to which a call that is made here belongs.
+
+    Context variables are copied into new asyncio tasks, and on some Pythons into threads, which go on after the block.
+    """
+    batch = _current.get()
+    return batch if batch is not None and batch.owner == _here() else None
+
+
+@contextmanager
+def batched(store: Callable[[list[Pending]], None], connection: Any) -> Generator[None]:
+    """Collect the calls that are made in the block, and store them at its end unless it raises.
+
+    Args:
+        store: takes the calls.
+        connection: see autocron.transaction().
+    """
+    outer = open_batch()
+    if outer is not None and connection in (None, outer.connection):
+        yield
+        return
+    when_accepted = _when_accepted(connection)
+    batch, before = Batch(connection, _here()), _current.get()
+    _current.set(batch)
+    try:
+        yield
+    finally:
+        _current.set(before)
+    if batch.calls and batch.owner[0] == os.getpid():  # a child that was forked in the block has nothing to store
+        when_accepted(partial(store, batch.calls))
+
+
+def _when_accepted(connection: Any) -> Callable[[Callable[[], None]], Any]:
+    """Say when the calls of a block are stored, at its end or later."""
+    if isinstance(connection, str):
+        return partial(importlib.import_module("django.db.transaction").on_commit, using=connection)
+    return lambda store: store()
+
+
+def _here() -> tuple[int, int, object]:
+    """Give process, thread and asyncio task."""
+    asyncio = sys.modules.get("asyncio")
+    running = asyncio is not None and asyncio._get_running_loop() is not None
+    return os.getpid(), threading.get_ident(), asyncio.current_task() if asyncio and running else None
