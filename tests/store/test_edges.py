@@ -189,6 +189,13 @@ def test_what_waits_for_an_expired_job_is_cancelled(store: Store) -> None:
     assert reason(store, "c") == "app.work a was cancelled: expired"
 
 
+def test_what_waits_for_a_cancelled_job_is_cancelled(store: Store) -> None:
+    store.insert_all([call("a"), call("b", "a"), call("c", "b"), call("d", loose="b")], 5.0)
+    assert store.cancel("b", 20.0, 100.0)
+    assert reason(store, "c") == "app.work b was cancelled: cancelled before it was begun"
+    assert states(store, "abcd") == [State.QUEUED, State.CANCELLED, State.CANCELLED, State.QUEUED]
+
+
 def test_a_waiting_job_expires_too(store: Store) -> None:
     store.insert_all([call("a"), call("b", "a", begin_by=15.0), call("c", "b")], 5.0)
     assert store.expire(5, 20.0, 100.0) == (["b", "c"], None)
