@@ -56,6 +56,7 @@ returning uuid;
 -- Nobody waits any more for those of these jobs that have come to their end, nor for what was cancelled because of them.
 with recursive gone (one) as (
     select value from json_each(:uuids)
+    where exists (select 1 from edges where edges.parent = value)
     union
     select child from gone cross join edges on edges.parent = one
     where open and needed and exists (select 1 from jobs where uuid = child and state = 'cancelled')
@@ -68,6 +69,7 @@ where open and parent in (select one from gone)
 -- Queue those that waited for these jobs, or what was cancelled because of them, and wait for nothing any more.
 with recursive gone (one) as (
     select value from json_each(:uuids)
+    where exists (select 1 from edges where edges.parent = value)
     union
     select child from gone cross join edges on edges.parent = one
     where needed and exists (select 1 from jobs where uuid = child and state = 'cancelled')

@@ -96,6 +96,7 @@ class Opener:
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, int(not self._background))
         connection.wal_autocheckpoint(0 if self._background else AUTOCHECKPOINT[self._durability])
         connection.pragma("mmap_size", 0)
+        connection.pragma("temp_store", "memory")  # lists in statements would each get a cache for a file: 0.2 ms
         connection.pragma("synchronous", self._durability)
         connection.pragma("journal_size_limit", LOG_KEPT)
         return connection
