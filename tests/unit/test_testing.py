@@ -234,3 +234,17 @@ def test_ctrl_c_ends_a_drain(registry: Registry) -> None:
         task("note")()
         with pytest.raises(KeyboardInterrupt):
             drain()
+
+
+@pytest.mark.parametrize("where", ["inline", "captured"])
+def test_workflows_run_in_tests_too(where: str) -> None:
+    with inline() if where == "inline" else captured():
+        with autocron.transaction():
+            end = task("note")("end", task("note")("first").later, *task("note").map([1, 2]))
+        lost = task("note")(task("fail")().later)
+        if where == "captured":
+            assert (end.status, lost.status) == (State.WAITING, State.WAITING)
+            drain()
+        assert end.wait() == "end first 1 2"
+        assert lost.status is State.CANCELLED
+        assert lost.error_message.endswith("failed: ConnectionError: no route")
