@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import psycopg
 import pytest
+from network import Proxy
 
 from autocron import wire
 from autocron.bell import ring
@@ -338,3 +339,13 @@ def postgres(postgres_server: str) -> Iterator[str]:
     yield f"{postgres_server}{'&' if '?' in postgres_server else '?'}schema={schema}"
     with psycopg.connect(postgres_server, autocommit=True) as connection:
         connection.execute(f"drop schema if exists {schema} cascade".encode())
+
+
+@pytest.fixture
+def proxy(postgres: str) -> Iterator[Proxy]:
+    """Give a way to the same schema that can fail."""
+    one = Proxy(postgres)
+    try:
+        yield one
+    finally:
+        one.close()

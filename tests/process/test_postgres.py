@@ -10,50 +10,16 @@ import sys
 from typing import TYPE_CHECKING
 
 import psycopg
-import pytest
 
 from autocron.model import State
 from autocron.store.postgres_url import canonical, for_libpq, schema_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
     from conftest import Lab
 
     NewMachine = Callable[[], Lab]
-
-
-@pytest.fixture
-def machine(lab: Lab, postgres: str, tmp_path: Path) -> Iterator[NewMachine]:
-    """Give machines, each with the same code."""
-    machines: list[Lab] = []
-
-    def new() -> Lab:
-        folder = tmp_path / f"machine-{len(machines)}"
-        folder.joinpath("home").mkdir(parents=True, mode=0o700)
-        machines.append(type(lab)(folder, postgres))
-        return machines[-1]
-
-    try:
-        yield new
-    finally:
-        for one in machines:
-            print(f"--- {one.folder}", one.output(), one.log(), sep="\n")
-            one.wipe_out()
-
-
-@pytest.fixture
-def run(postgres: str) -> Callable[[str], list[tuple[object, ...]]]:
-    """Give a function that does something to the database as somebody else would; {} is the schema."""
-    url = canonical(postgres)
-
-    def run(statement: str) -> list[tuple[object, ...]]:
-        with psycopg.connect(for_libpq(url), autocommit=True) as connection:
-            cursor = connection.execute(statement.replace("{}", schema_of(url)).encode())
-            return cursor.fetchall() if cursor.description else []
-
-    return run
 
 
 def test_jobs_run_and_their_results_come_back(machine: NewMachine) -> None:

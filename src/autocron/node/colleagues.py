@@ -19,7 +19,8 @@ Call = Callable[[Callable[[], None]], None]
 BEAT = 1.0  # seconds between heartbeats
 RETRY_DELAY = 0.5  # seconds until the database is tried again after an error
 NOTIFY_EVERY = 0.02  # seconds; each takes a lock that all who commit with one share
-LOSES_AFTER = 15.0  # seconds without a heartbeat after which the others take this node's jobs
+LOSES_AFTER = 11.0  # seconds without a heartbeat after which it stops its jobs; after 15 the others take them
+GLEAN_AFTER = 10.0  # seconds; what a dead node has sent last may still have been under way when it was buried
 
 
 class Events(Protocol):
@@ -72,6 +73,7 @@ class Colleagues:
         self._failing = False
         self._is_silenced = False
         self._next_beat = 0.0
+        self._next_gleaning = math.inf
         self._last_beat = 0.0
         self._next_notify = 0.0
         self._next_echo = math.inf
@@ -149,27 +151,34 @@ class Colleagues:
         self._hear(heard)
 
     def _join(self) -> None:
+        now = self._clock.monotonic()
         node = self._membership.join()
         self._membership.beat()
         self._is_member = True
-        self._note_beat()
+        self._note_beat(now)
+        self._next_gleaning = now + GLEAN_AFTER
         self._call(lambda: self._events.joined(node))
 
     def _beat(self) -> None:
+        now = self._clock.monotonic()
         if not self._membership.beat():
             self._is_member = False
             self._tell(logging.ERROR, "other nodes have taken this one for dead: it stops what it runs and begins anew")
             self._call(self._events.expelled)
             return
-        self._note_beat()
+        self._note_beat(now)
         if dead := self._membership.bury():
             self._tell(logging.WARNING, f"node {', '.join(dead)} is dead: its jobs are queued again")
             self._call(self._events.buried)
+            self._next_gleaning = now + GLEAN_AFTER
+        elif now >= self._next_gleaning:
+            self._call(self._events.buried)
+            self._next_gleaning = math.inf
 
-    def _note_beat(self) -> None:
+    def _note_beat(self, began: float) -> None:
         self._is_silenced = False
-        self._last_beat = self._clock.monotonic()
-        self._next_beat = self._last_beat + BEAT
+        self._last_beat = began
+        self._next_beat = began + BEAT
 
     def _say_news(self) -> None:
         now = self._clock.monotonic()

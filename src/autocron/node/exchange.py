@@ -43,6 +43,7 @@ class Exchanger:
         self._transitions: list[Transition] = []
         self._sent: list[Transition] = []  # in the exchange that is under way
         self._news: dict[str, News] = {}  # by uuid
+        self._sent_before: set[str] = set()  # in an exchange that failed: it may have been stored all the same
         self._failed_instead: set[str] = set()  # jobs whose outcome the store did not take
         self._abandoned = False
         self.under_way = False
@@ -106,6 +107,7 @@ class Exchanger:
         for one in newer.values():
             self.tell(one)
         self._transitions[:0] = transitions
+        self._sent_before.update(transition.uuid for transition in transitions)
         self.look = True
 
     def _done(self, transitions: list[Transition], count: int, result: Exchange) -> None:
@@ -117,7 +119,8 @@ class Exchanger:
         if result.cancelled:
             text = "jobs were cancelled because others, for which they waited, have not succeeded"
             self._log(logging.WARNING, f"{text}: {len(result.cancelled)}")
-        for uuid in result.refused:
+        sent_before, self._sent_before = self._sent_before, set()
+        for uuid in set(result.refused) - sent_before:
             self._log(logging.WARNING, f"a late outcome of job {uuid} was refused by the database")
         if result.unstorable or result.parked:
             self.report_bad_rows(transitions, result.unstorable, result.parked)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import contextmanager, suppress
 from socket import gethostname
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from autocron.errors import ConfigError, StoreError
@@ -13,7 +13,16 @@ from autocron.store.base import CALL_LIMIT, Parameters, Row, Step, Store, T, loa
 from autocron.store.postgres_url import name, schema_of
 
 try:
-    from autocron.store.postgres_connection import ERRORS, Connection, ConnectionLost, Explainer, Kind, connect
+    from autocron.store.postgres_connection import (
+        ERRORS,
+        Conflict,
+        Connection,
+        ConnectionLost,
+        Explainer,
+        Kind,
+        StoredBefore,
+        connect,
+    )
     from autocron.store.postgres_open import ensure_schema
     from autocron.store.postgres_pool import Pool
 except ImportError as error:
@@ -29,6 +38,7 @@ if TYPE_CHECKING:
     Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 NOTICE_EVERY = 0.005  # seconds; each takes a lock that all who commit with one share
+PAUSE = 0.05  # seconds before a lost connection is made again, from the second time on
 APPLICATION_CONNECTIONS = 8  # of one process; a thread that needs one waits for another to give its back
 _CLOCK = "coalesce(%(clock)s::float8, extract(epoch from statement_timestamp())::float8)"
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # in JSON; PostgreSQL's texts cannot hold it
@@ -64,22 +74,26 @@ class PostgresDriver:
         self._schema = schema_of(address)
         self._own_time = own_time
         self._is_ready = False
+        self._is_patient = kind is Kind.APPLICATION  # a node tries again by itself, and does other things meanwhile
         self._explainer = Explainer(address, name(address))
         self._pool = Pool(lambda deadline: self._connect(address, kind, deadline), size, self._explainer.name)
         self._statements = statements("postgres", self._schema) | statements("postgres_nodes", self._schema)
         self._next_notice = 0.0
 
     def read(self, name: str, parameters: Parameters = ()) -> list[Row]:
-        """Run a statement that changes nothing; once more when the connection turns out to be lost."""
-        try:
-            return self._read(name, parameters)
-        except ConnectionLost:
-            return self._read(name, parameters)
+        """Run a statement that changes nothing."""
+        return self._persist(CALL_LIMIT, lambda connection: self._execute(connection, name, parameters).fetchall())
 
     def write(self, name: str, parameters: Parameters, limit: float) -> int:
-        """Run one changing statement in a transaction of its own; give the number of changed rows."""
-        with self._lend(limit, committing=True) as connection:
+        """Run one changing statement in a transaction of its own; give the number of changed rows.
+
+        It may be sent again after its answer was lost: a row that is there already is then the one that it has stored.
+        """
+
+        def work(connection: Connection) -> int:
             return self._execute(connection, name, parameters).rowcount
+
+        return self._persist(limit, work, committing=True, stored_before=1)
 
     def batch(self, steps: Sequence[Step], read: Callable[[list[list[Row]]], T]) -> T:
         """Run statements as one transaction, in one round trip; what PostgreSQL stores `read` can always read."""
@@ -120,9 +134,24 @@ class PostgresDriver:
         """Close the connections; the next use opens them again."""
         self._pool.close()
 
-    def _read(self, name: str, parameters: Parameters) -> list[Row]:
-        with self._lend(CALL_LIMIT) as connection:
-            return self._execute(connection, name, parameters).fetchall()
+    def _persist(
+        self, limit: float, work: Callable[[Connection], T], *, committing: bool = False, stored_before: T | None = None
+    ) -> T:
+        """Run what may run twice; again when the connection is lost or others were in the way, until the limit."""
+        deadline, pause, is_unsure = monotonic() + limit, 0.0, False
+        while True:
+            try:
+                with self._lend(deadline - monotonic(), committing=committing) as connection:
+                    return work(connection)
+            except StoreError as error:
+                if is_unsure and stored_before is not None and isinstance(error, StoredBefore):
+                    return stored_before
+                is_unsure = error.maybe_stored = is_unsure or error.maybe_stored
+                may_help = self._is_ready and isinstance(error, (ConnectionLost, Conflict))
+                if not may_help or (pause and not self._is_patient) or monotonic() + pause >= deadline:
+                    raise
+            sleep(pause)
+            pause = PAUSE
 
     def _execute(self, connection: Connection, name: str, parameters: Parameters) -> Cursor:
         return connection.execute(self._statements[name], self._completed(parameters))

@@ -113,11 +113,12 @@ where uuid = any (array(select child from gone join {schema}.edges on parent = g
 
 -- name: claim
 -- Take the jobs that have been due for longest, unless they have expired or others are taking them; give the claims, and
--- how many were due.
+-- how many were due. A node that was declared dead takes nothing: nobody would look after it.
 with clock as materialized (select {clock} as now),
 due as materialized (
     select ctid, begin_by is null or begin_by > (select now from clock) as is_wanted from {schema}.jobs
     where state = 'queued' and held is null and run_at <= (select now from clock)
+        and (%(node)s::bigint is null or exists (select from {schema}.nodes where id = %(node)s))
     order by run_at, id limit %(count)s for update skip locked
 ),
 claimed as (

@@ -104,12 +104,15 @@ class Explainer:
                 return StoreError(
                     f"{self.name} does not let this user do that: {said}. Grant it what the manual names."
                 )
-            case errors.DeadlockDetected() | errors.SerializationFailure() | errors.LockNotAvailable():
+            case errors.DeadlockDetected() | errors.SerializationFailure():
+                return Conflict(f"{self.name} is in use by others: {said}. Nothing was stored; try again.")
+            case errors.LockNotAvailable():
                 return StoreBusy(f"{self.name} is in use by others: {said}. Nothing was stored; try again.")
             case errors.DiskFull() | errors.ReadOnlySqlTransaction():
                 return StoreError(f"{self.name} cannot be changed: {said}. Nothing was stored.")
             case _ if isinstance(error, _ERRORS_OF_A_ROW):
-                return BadRow(f"One row of {self.name} could not be stored or read: {said}.")
+                kind = StoredBefore if _is_known_uuid(error) else BadRow
+                return kind(f"One row of {self.name} could not be stored or read: {said}.")
             case psycopg.OperationalError() | psycopg.InterfaceError():
                 kept = "It is unknown whether the last change was stored. " if committing else ""
                 return ConnectionLost(
@@ -120,5 +123,17 @@ class Explainer:
                 return StoreError(f"{self.name} could not be used: {said}.")
 
 
+def _is_known_uuid(error: Exception) -> bool:
+    return isinstance(error, errors.UniqueViolation) and error.diag.constraint_name == "jobs_pkey"
+
+
 class ConnectionLost(StoreError):
     """There is no connection to the server, or there is none any more."""
+
+
+class Conflict(StoreBusy):
+    """Others changed the same rows at the same moment, and this was chosen to give way."""
+
+
+class StoredBefore(BadRow):
+    """There is a job of this uuid already."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from autocron.store.base import CALL_LIMIT
 from autocron.store.postgres import statements
 from autocron.store.postgres_connection import ERRORS, Connection, Explainer, Kind, connect
 from autocron.store.postgres_url import name, schema_of
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
 SILENCE = 5.0  # seconds without a heartbeat after which a node is dead if its session has ended, too
 LEASE = 15.0  # seconds without a heartbeat after which a node is dead in any case
+LIMIT = 3.0  # seconds for each thing that is said: well below the lease, so that silence is noticed in time
 MAX_UUIDS = 200  # in one notification, which takes 8000 bytes at most
 
 
@@ -105,7 +105,7 @@ class Membership:
     def _connected(self) -> Connection:
         if self._connection is None:
             try:
-                self._connection = connection = connect(self._address, Kind.LISTENER, monotonic() + CALL_LIMIT)
+                self._connection = connection = connect(self._address, Kind.LISTENER, monotonic() + LIMIT)
                 connection.add_notify_handler(lambda said: self._hear(said.pid, said.payload))
                 connection.execute(f"listen {self._schema}".encode())
                 self._holds = False
@@ -123,7 +123,7 @@ class Membership:
 
     def _execute(self, name: str, parameters: dict[str, Any]) -> tuple[list[tuple[Any, ...]], int]:
         connection = self._connected()
-        connection.deadline = monotonic() + CALL_LIMIT
+        connection.deadline = monotonic() + LIMIT
         values = {"schema": self._schema, "node": self.node, "clock": None, **parameters}
         try:
             cursor = connection.execute(self._statements[name], values)
