@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo demo-serve test check bench bench-anatomy bench-peers kills coverage format clean
+.PHONY: demo demo-serve test check bench bench-anatomy bench-peers kills chaos coverage format clean
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -22,6 +22,9 @@ test: $(VENV)/.ready          ## the default suite
 
 kills: $(VENV)/.ready         ## the long suite: thousands of kills, soak
 	$(BIN)/pytest -m slow
+
+chaos: $(VENV)/.ready         ## four machines on PostgreSQL under faults of every kind
+	$(BIN)/pytest -s -m slow tests/process/test_chaos.py
 
 check: $(VENV)/.ready         ## format, lint, types
 	$(BIN)/ruff format --check .
