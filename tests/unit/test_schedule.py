@@ -69,11 +69,27 @@ def test_all_missed_slots_come_in_bounded_batches():
 @pytest.mark.parametrize("missed", ["once", "all", "skip"])
 def test_a_slot_that_could_not_be_stored_is_due_again(missed: Missed):
     one = planner(missed)
-    one.due(660.0)
-    one.settled("tick")
-    one.load([StoredSchedule(Declaration("tick", "tick", "app", "every 60", "UTC", missed), 600.0)])
+    (firing,) = one.due(660.0)
+    one.failed(firing)
     (again,) = one.due(661.0)
     assert (again.slots, again.cursor) == ([660.0], 660.0)
+
+
+def test_a_slot_that_could_not_be_stored_is_not_passed_over_by_the_next_one():
+    one = planner("all")
+    (firing,) = one.due(660.0)
+    one.failed(firing)
+    (both,) = one.due(720.0)  # the store has not been read since
+    assert both.slots == [660.0, 720.0]
+
+
+def test_a_failed_firing_of_an_expression_that_has_changed_is_forgotten():
+    one = planner("all")
+    (firing,) = one.due(660.0)
+    one.load([StoredSchedule(Declaration("tick", "tick", "app", "every 30", "UTC", "all"), 690.0)])
+    one.failed(firing)
+    (new,) = one.due(720.0)
+    assert new.slots == [720.0]
 
 
 def test_a_changed_expression_is_taken_over():

@@ -49,5 +49,5 @@ class Scheduler:
         self._fired(firing, skipped)
 
     def _failed(self, firing: Firing) -> None:
-        self._settled(firing, skipped=False)
+        self._planner.failed(firing)
         self._config.load()

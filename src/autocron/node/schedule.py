@@ -16,6 +16,7 @@ class Firing:
     """Slots of a schedule that are to run, and how far its cursor moves by that."""
 
     declaration: Declaration
+    since: float  # where the cursor was
     cursor: float
     slots: list[float]
     alone: bool
@@ -81,9 +82,16 @@ class Planner:
         return [self._fire(entry, now) for entry in entries if entry.next_slot and entry.next_slot <= now]
 
     def settled(self, name: str) -> None:
-        """Note that a firing of this schedule was stored, or could not be."""
+        """Note that a firing of this schedule was stored."""
         if entry := self._entries.get(name):
             entry.in_flight = False
+
+    def failed(self, firing: Firing) -> None:
+        """Note that a firing may not have been stored: its slots are due again, before any later one moves the cursor."""
+        self.settled(firing.declaration.name)
+        entry = self._entries.get(firing.declaration.name)
+        if entry and entry.declaration == firing.declaration:
+            entry.move(firing.since)
 
     @property
     def declarations(self) -> list[Declaration]:
@@ -91,14 +99,14 @@ class Planner:
         return [entry.declaration for entry in self._entries.values()]
 
     def _fire(self, entry: _Entry, now: float) -> Firing:
-        slots = self._slots(entry, now)
+        since, slots = entry.cursor, self._slots(entry, now)
         last = slots[-1] if slots else entry.timetable.latest(entry.cursor, now)
         entry.move(last if last is not None else now)
         entry.in_flight = True
         declaration = entry.declaration
         # A run that was missed and asked for is not dropped because another missed one still waits.
         alone = declaration.overlap == "skip" and len(slots) <= 1
-        return Firing(declaration, entry.cursor, slots, alone)
+        return Firing(declaration, since, entry.cursor, slots, alone)
 
     @staticmethod
     def _slots(entry: _Entry, now: float) -> list[float]:
