@@ -87,7 +87,7 @@ class Planner:
             entry.in_flight = False
 
     def failed(self, firing: Firing) -> None:
-        """Note that a firing may not have been stored: its slots are due again, before any later one moves the cursor."""
+        """Note that a firing may not have been stored: its slots are due again, before a later one moves the cursor."""
         self.settled(firing.declaration.name)
         entry = self._entries.get(firing.declaration.name)
         if entry and entry.declaration == firing.declaration:
