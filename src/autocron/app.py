@@ -348,7 +348,7 @@ def _repaired_settings(store: "Store", wanted: dict[str, Any]) -> StoredSettings
 
 def _is_locked(store: "Store") -> bool:
     try:
-        return store.settings().locked
+        return store.settings().locked or store.moving_to() is not None
     except BadSetting:
         return False  # the node tells of it
 

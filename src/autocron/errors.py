@@ -5,9 +5,11 @@ AutocronError
 ├── StoreError             the database could not be read or written
 │   ├── StoreBusy          somebody else held the database for too long
 │   ├── StoreGone          the database file was deleted or replaced while in use
+│   ├── StoreMoved         what was in this database is, or is being, moved to another one
 │   ├── BadSetting         a stored setting cannot be used
 │   ├── StoreCorrupt       the file is not a usable database
 │   └── SchemaTooNew       a newer autocron has written this database
+├── MoveRefused            the admin tool: a database cannot be moved as it is
 ├── TaskFailed             wait(): the task raised, or its worker died too often
 ├── TaskCancelled          wait(): the job was cancelled
 ├── ResultTimeout          wait(): not finished in time (a TimeoutError too)
@@ -45,6 +47,10 @@ class StoreGone(StoreError):
     """The database file was deleted or replaced while it was in use."""
 
 
+class StoreMoved(StoreError):
+    """What was in this database is in another one now, or on its way; the text says in which one."""
+
+
 class BadSetting(StoreError):
     """A stored setting is none that can be used; somebody else must have written it."""
 
@@ -55,6 +61,10 @@ class StoreCorrupt(StoreError):
 
 class SchemaTooNew(StoreError):
     """The database was written by a newer autocron than this one."""
+
+
+class MoveRefused(AutocronError):
+    """A database cannot be moved as it is: something would be lost. The text says what to do."""
 
 
 class TaskFailed(AutocronError):

@@ -126,7 +126,7 @@ def sweep(prepare, attempt, check):
             return
 """
 CREATE = """
-TABLES = {"jobs", "settings", "modules", "schedules", "failure_hooks", "steps", "edges"}
+TABLES = {"jobs", "settings", "modules", "schedules", "failure_hooks", "steps", "edges", "move"}
 
 def check(path):
     if path.exists():
@@ -147,7 +147,7 @@ shutil.copytree(package / "schema", new)
     "alter table jobs add column note text; update jobs set note = uuid; create table notes (x); drop table modules;"
 )
 JOBS = [f"job-{number}" for number in range(100)]
-OLD = {"jobs", "settings", "modules", "schedules", "failure_hooks", "steps", "edges"}
+OLD = {"jobs", "settings", "modules", "schedules", "failure_hooks", "steps", "edges", "move"}
 NEW = OLD - {"modules"} | {"notes"}
 
 def migrate(path):

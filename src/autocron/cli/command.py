@@ -1,5 +1,6 @@
 """The command line: what is asked for, checked and done."""
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -11,9 +12,9 @@ from click.core import ParameterSource
 from rich.console import Console
 
 from autocron.bell import look, ring
-from autocron.cli import facts, live, render, words
+from autocron.cli import facts, live, moving, render, words
 from autocron.clock import SystemClock
-from autocron.errors import AutocronError
+from autocron.errors import AutocronError, StoreMoved
 from autocron.model import StoredSchedule
 from autocron.program import describe
 from autocron.slots import job_of
@@ -175,6 +176,9 @@ def _schedule(store: Store, name: str) -> StoredSchedule:
     return known[name]
 
 
+autocron.add_command(moving.move)
+
+
 def _check_combination(ctx: click.Context) -> None:
     """Refuse options that would be ignored: who gives them expects something of them."""
     options = (one for one in ctx.command.params if isinstance(one, click.Option))
@@ -218,7 +222,8 @@ def _delete(database: Place, *, ask: bool) -> None:
     if not database.is_file:
         _fail(f"{database} is a schema in a database; its owner deletes it there, with DROP SCHEMA ... CASCADE")
     store = _open(database)
-    store.modules()  # what is not a database of autocron is refused here
+    with contextlib.suppress(StoreMoved):
+        store.modules()  # what is not a database of autocron is refused here
     store.close()
     if facts.node_pid(database) is not None:
         _refuse_to_delete(database)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from autocron.clock import Clock
-from autocron.errors import StoreError, StoreGone
+from autocron.errors import StoreError, StoreGone, StoreMoved
 from autocron.node.storage import Log
 from autocron.store.base import Store
 
@@ -28,7 +28,7 @@ class StoreAccess:
         thread: runs the work.
         clock: tells when to try again.
         log: takes what there is to say.
-        gone: called when the files are not there any more.
+        gone: called when the files are not there any more, or all was moved elsewhere.
     """
 
     def __init__(self, thread: Executor, clock: Clock, log: Log, gone: Callable[[], None]) -> None:
@@ -65,5 +65,5 @@ class StoreAccess:
         if not self.failing:
             self.failing = True
             self._log(logging.ERROR, f"the database cannot be used now, this is tried again: {error}")
-        if isinstance(error, StoreGone):
+        if isinstance(error, StoreGone | StoreMoved):
             self._gone()

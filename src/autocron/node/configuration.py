@@ -21,6 +21,7 @@ class Stored(msgspec.Struct, frozen=True):
     schedules: list[StoredSchedule]
     ahead: float  # seconds by which the clock of the database is ahead of this machine's
     to_stop: list[str]  # jobs that run and are to be cancelled
+    moving_to: str | None = None  # the database to which everything is being moved
 
 
 class Configuration:
@@ -46,6 +47,7 @@ class Configuration:
         self.settings = Settings()
         self.is_known = False  # it was read once
         self.ahead = 0.0  # seconds by which the clock of the database is ahead of this machine's
+        self.moving_to: str | None = None  # the database to which everything is being moved from here
 
     def now(self) -> float:
         """Give the time of the database."""
@@ -57,7 +59,8 @@ class Configuration:
 
     def read(self, store: Store) -> Stored:
         """Read it, on the store's thread; take() it then."""
-        return Stored(read_settings(store), store.schedules(), store.ahead(self._clock.now()), store.to_stop())
+        ahead = store.ahead(self._clock.now())
+        return Stored(read_settings(store), store.schedules(), ahead, store.to_stop(), store.moving_to())
 
     def refresh(self) -> None:
         """Read it when somebody else has changed something; see that the files are still there."""
@@ -65,7 +68,7 @@ class Configuration:
 
     def take(self, stored: Stored) -> None:
         """Take over what was read."""
-        self.ahead = stored.ahead
+        self.ahead, self.moving_to = stored.ahead, stored.moving_to
         self._set(stored.settings)
         for complaint in self._planner.load(stored.schedules):
             self._log(logging.ERROR, complaint)

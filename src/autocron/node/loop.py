@@ -305,7 +305,12 @@ class Node:
         self._exchanger.look = True
         self._expiry.look()
         self._asked += self._audience.all_awaited
-        if self._config.settings.locked and self._ending.running:
+        if not self._ending.running:
+            return
+        if target := self._config.moving_to:
+            self.log(logging.WARNING, f"all jobs are being moved to {target}: the node ends")
+            self._drain(self._config.settings.grace)
+        elif self._config.settings.locked:
             self.log(logging.WARNING, "the autocron lock is on: the node ends, delayed calls run in their callers")
             self._drain(self._config.settings.grace)
 

@@ -372,6 +372,11 @@ class Store:
         ((seconds,),) = self._driver.read("ahead", {"now": now})
         return float(seconds)
 
+    def moving_to(self) -> str | None:
+        """Name the database to which everything is being moved from this one, if so: nodes have to end then."""
+        rows = self._driver.read("moving_to")
+        return str(rows[0][0]) if rows else None
+
     # What the code can run
 
     def calls(self, after: str, count: int) -> list[QueuedCall]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from autocron.errors import ConfigError, StoreError
 from autocron.store.base import CALL_LIMIT, Parameters, Row, Step, Store, T, load_statements
+from autocron.store.moved import check_moved, marker_query
 from autocron.store.postgres_url import name, schema_of
 
 try:
@@ -181,6 +182,8 @@ class PostgresDriver:
         if not self._is_ready:
             try:
                 ensure_schema(connection, self._schema, self._explainer.name)
+                marker = connection.execute(marker_query(f"{self._schema}.").encode()).fetchall()
+                check_moved(marker, self._explainer.name)
             except BaseException:
                 connection.close()
                 raise

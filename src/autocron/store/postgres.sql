@@ -379,6 +379,10 @@ delete from {schema}.edges where child in (select json_array_elements_text(%(uui
 -- By how many seconds the clock of the database is ahead of this machine's.
 select {clock} - %(now)s::float8;
 
+-- name: moving_to
+-- Where everything is being moved to from here.
+select other from {schema}.move where role = 'source';
+
 -- name: settings
 -- All settings that differ from the defaults.
 select name, value from {schema}.settings;

@@ -10,8 +10,9 @@ import psycopg
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from autocron.errors import ConfigError, StoreBusy, StoreError
+from autocron.errors import ConfigError, StoreBusy, StoreError, StoreMoved
 from autocron.store.base import BadRow
+from autocron.store.moved import notice_in
 from autocron.store.postgres_url import for_libpq, schema_of, secrets
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Kind(StrEnum):
     APPLICATION = "autocron application"
     NODE = "autocron node"
     LISTENER = "autocron listener"
+    ADMIN = "autocron admin"
 
 
 class Connection(psycopg.Connection[tuple[Any, ...]]):
@@ -75,7 +77,7 @@ def connect(address: str, kind: Kind, deadline: float) -> Connection:
     wanted: dict[str, Any] = {**_DEFAULTS, "application_name": f"{kind} {schema_of(address)}", **given}
     wanted["connect_timeout"] = max(1, min(int(wanted["connect_timeout"]), int(deadline - monotonic())))
     prepare_threshold = None
-    if kind is not Kind.APPLICATION:
+    if kind in (Kind.NODE, Kind.LISTENER):
         wanted["options"] = f"{_NODE_OPTIONS} {given.get('options') or ''}"
         prepare_threshold = 0
     return Connection.connect(make_conninfo(**wanted), autocommit=True, prepare_threshold=prepare_threshold)
@@ -99,6 +101,8 @@ class Explainer:
         said = f"{reason or 'no reason was given'} ({type(error).__name__})"
         for secret in self._secrets:
             said = said.replace(secret, "***")
+        if notice := notice_in(error):
+            return StoreMoved(f"{notice}.")
         match error:
             case errors.InsufficientPrivilege():
                 return StoreError(

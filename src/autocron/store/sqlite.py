@@ -16,6 +16,7 @@ from autocron.errors import StoreBusy, StoreError
 from autocron.store.base import CALL_LIMIT, Parameters, Row, Step, Store, T, load_statements
 from autocron.store.files import Identity, check_suitable, check_unchanged, identity
 from autocron.store.gate import Gate, gate_of
+from autocron.store.moved import check_moved, marker_query
 from autocron.store.sqlite_errors import ERRORS, explain
 from autocron.store.sqlite_open import Opener
 from autocron.store.sqlite_session import Session, Sessions
@@ -227,6 +228,11 @@ class Connections:
             check_unchanged({self.path: self._known})
         check_unchanged(session.inherited)
         connection = self._opener.open(session.wait, session.deadline)
+        try:
+            check_moved(list(connection.execute(marker_query())), self.path)
+        except BaseException:
+            connection.close()
+            raise
         names = (self.path, f"{self.path}-wal", f"{self.path}-shm")
         session.opened = {name: found for name in names if (found := identity(name))}
         self._known = session.opened.get(self.path)

@@ -287,6 +287,10 @@ delete from edges where child in (select value from json_each(:uuids));
 -- By how many seconds the clock of the database is ahead of this machine's.
 select 0.0;
 
+-- name: moving_to
+-- Where everything is being moved to from here.
+select other from move where role = 'source';
+
 -- name: settings
 -- All settings that differ from the defaults.
 select name, value from settings;

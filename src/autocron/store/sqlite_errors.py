@@ -4,8 +4,9 @@ import os
 
 import apsw
 
-from autocron.errors import StoreBusy, StoreCorrupt, StoreError, StoreGone
+from autocron.errors import StoreBusy, StoreCorrupt, StoreError, StoreGone, StoreMoved
 from autocron.store.base import BadRow
+from autocron.store.moved import notice_in
 
 _UNCONVERTIBLE = (UnicodeError, OverflowError)  # texts and numbers
 _ERRORS_OF_A_ROW = (apsw.ConstraintError, apsw.TooBigError, apsw.MismatchError, *_UNCONVERTIBLE)
@@ -17,6 +18,8 @@ def explain(error: Exception, path: str, *, committing: bool = False) -> StoreEr
     said = f"{error} ({type(error).__name__})"
     if getattr(error, "extendedresult", 0) == apsw.SQLITE_READONLY_DBMOVED:
         return StoreGone(f"{path} was moved while it was in use: {said}. Put it back and restart what uses it.")
+    if notice := notice_in(error):
+        return StoreMoved(f"{notice}.")
     match error:
         case apsw.BusyError() | apsw.LockedError():
             return StoreBusy(

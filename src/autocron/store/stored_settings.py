@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from socket import gethostname
 from typing import Any
 
 import msgspec
@@ -26,7 +27,12 @@ def settings_of(rows: list[tuple[Any, ...]], host: str | None) -> Settings:
         BadSetting: a value is none that can be used.
     """
     stored = dict(rows)
-    found = {name: stored[key] for name in Settings.__struct_fields__ if (key := stored_name(name, host)) in stored}
+    found: dict[str, Any] = {}
+    for name in Settings.__struct_fields__:
+        # One that came from the other kind of database is under the name that it had there.
+        keys = (stored_name(name, host), name, stored_name(name, gethostname()))
+        if key := next((key for key in keys if key in stored), None):
+            found[name] = stored[key]
     try:
         return msgspec.convert({name: msgspec.json.decode(value) for name, value in found.items()}, Settings)
     except msgspec.DecodeError as error:

@@ -104,4 +104,12 @@ create table {schema}.nodes (
     heartbeat_at float8 not null
 ) with (fillfactor = 50);
 
+create table {schema}.move (  -- one row while everything goes elsewhere or comes from there, and when it went
+    id       text primary key,               -- of the move; the same on both sides
+    role     text not null,                  -- source or target
+    other    text not null,                  -- the other database, without secrets
+    stage    text not null,
+    progress text                            -- JSON: up to where a target has been filled
+);
+
 create table {schema}.version (number integer not null);

@@ -87,3 +87,11 @@ create table steps (
 create trigger steps_end after delete on jobs begin
     delete from steps where uuid = old.uuid;
 end;
+
+create table move (  -- one row while everything goes elsewhere or comes from there, and when it went
+    id       text primary key,               -- of the move; the same on both sides
+    role     text not null,                  -- source or target
+    other    text not null,                  -- the other database, without secrets
+    stage    text not null,
+    progress text                            -- JSON: up to where a target has been filled
+);
