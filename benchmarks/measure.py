@@ -11,6 +11,7 @@ from typing import Any
 
 import autocron
 from autocron.cli.facts import ask_node
+from autocron.store.place import Place
 
 LIMIT = 60.0  # seconds until something is wrong
 
@@ -27,7 +28,7 @@ def running(database: Path, workers: int) -> Iterator[Path]:
 
 
 def ready_workers(database: Path) -> int:
-    status = ask_node(database)
+    status = ask_node(Place.of_file(database))
     return sum(worker.state == "ready" for worker in status.workers) if status else 0
 
 

@@ -20,6 +20,7 @@ from autocron.codec import encode_call
 from autocron.model import Durability, Finished, State
 from autocron.names import new_uuid
 from autocron.store.base import Store
+from autocron.store.place import Place
 from autocron.store.sqlite import open_store
 
 CALLS = 10_000
@@ -266,7 +267,7 @@ def idle(database: Path) -> Idle:
 
 def processes(database: Path) -> dict[str, list[int]]:
     """Give the process ids of all that belongs to a database."""
-    status = ask_node(database)
+    status = ask_node(Place.of_file(database))
     assert status is not None
     workers = [worker.pid for worker in status.workers]
     return {"application": [os.getpid()], "node": [status.pid], "workers": workers}
