@@ -56,7 +56,8 @@ def claims_and_finishes(count: int, batch: int) -> float:
         done, begin = 0, time.perf_counter()
         while done < count:
             with connection:
-                claims = decode(connection.execute(STATEMENTS["claim"], {"now": now, "count": batch}).get)
+                ((text, *_),) = connection.execute(STATEMENTS["claim"], {"now": now, "count": batch})
+                claims = decode(text)
             ends = [(claim.uuid, claim.attempt, "succeeded", "null", "", "", now, now, now + 1800) for claim in claims]
             with connection:
                 connection.execute(STATEMENTS["finish"], {"batch": msgspec.json.encode(ends).decode()})

@@ -3,7 +3,18 @@
 from autocron.clock import Seconds, to_seconds
 
 
-class Snooze(Exception):
+class _Again(Exception):
+    """Run the job again after a while."""
+
+    def __init__(self, delay: Seconds) -> None:
+        self.delay = to_seconds(delay, "delay")
+        super().__init__(delay)
+
+    def __str__(self) -> str:
+        return f"again in {self.delay:g} s"
+
+
+class Snooze(_Again):
     """Run the job again later; it uses up no retry, and there is no limit.
 
     Args:
@@ -13,15 +24,8 @@ class Snooze(Exception):
         ``if not report.is_ready: raise Snooze(60)``
     """
 
-    def __init__(self, delay: Seconds) -> None:
-        self.delay = to_seconds(delay, "delay")
-        super().__init__(delay)
 
-    def __str__(self) -> str:
-        return f"again in {self.delay:g} s"
-
-
-class RetryLater(Exception):
+class RetryLater(_Again):
     """Run the job again later; it uses up one retry, and the job fails when none is left.
 
     Args:
@@ -30,13 +34,6 @@ class RetryLater(Exception):
     Example:
         ``raise RetryLater(float(response.headers["Retry-After"]))``
     """
-
-    def __init__(self, delay: Seconds) -> None:
-        self.delay = to_seconds(delay, "delay")
-        super().__init__(delay)
-
-    def __str__(self) -> str:
-        return f"again in {self.delay:g} s"
 
 
 class Cancel(Exception):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from autocron import wire
-from autocron.bell import DONT_WAIT, WAKE, ring
+from autocron.bell import DONT_WAIT, LOOK, WAKE, ring
 from autocron.errors import AutocronError
 from autocron.launch import CONNECT_LIMIT, Connection, NoNode, connect
 from autocron.log import logger
@@ -28,7 +28,6 @@ FLUSH_LIMIT = 1.0  # seconds for the last output to be written
 REAP_LIMIT = 2.0  # seconds between a node's last word and its end
 HURRY_LIMIT = 2.0  # seconds that a node has to stop at once
 READ_SIZE = 64 << 10
-LOOK = wire.frame(wire.Look())
 
 
 class Link:

@@ -32,14 +32,14 @@ def test_a_stranger_who_locks_the_database_costs_no_slot(lab: Any) -> None:
 
 
 def test_what_workers_declare_while_the_database_is_locked_is_stored_later(lab: Any) -> None:
-    lab.add(
-        "tasks.py", "if 'autocron.worker' in sys.orig_argv:\n    print('importing', flush=True)\n    time.sleep(1)\n"
-    )
+    wait = "while not os.path.exists('locked'):\n        time.sleep(0.01)\n"
+    lab.add("tasks.py", f"if 'autocron.worker' in sys.orig_argv:\n    print('importing', flush=True)\n    {wait}")
     lab.add("tasks.py", "\n@cron(every=1)\ndef beat():\n    note('beat')\n")
     lab.start()
     lab.until(lambda: "importing" in lab.output())
     stranger = apsw.Connection(str(lab.database))
     stranger.execute("begin immediate")
+    lab.open_gate("locked")
     lab.until(lambda: "cannot be used now" in lab.output(), 15, "the node gives up waiting")
     assert lab.store.schedules() == []
     stranger.execute("rollback")

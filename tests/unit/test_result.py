@@ -180,8 +180,9 @@ def test_the_loop_goes_on_while_it_is_awaited() -> None:
 
     async def main() -> Any:
         waiting = asyncio.ensure_future(awaited(one))
-        while not jobs.watched:
-            await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            while not jobs.watched:
+                await asyncio.sleep(0)
         jobs.watched[0]()
         return await waiting
 

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -55,6 +55,7 @@ class Worker:
         self._threads = ThreadPoolExecutor(setup.threads, "autocron-job") if setup.threads > 1 else None
         self._runner = Runner(setup.max_payload, *_before_each_job(setup.program), self._loop, store.get_all)
         self._here: RunningJob | None = None  # the job on the main thread
+        self._beside = set[Future[None]]()  # the jobs that run elsewhere
         self._reporting = threading.Lock()
         self._modules_seen = 0
         self._unknown: dict[str, wire.Stop] = {}  # by uuid: asked to stop while it did not run
@@ -71,8 +72,7 @@ class Worker:
                     self._report(self._importer.import_more(modules, main))
                 case _:
                     raise wire.WireError(f"a worker cannot do anything with {message!r}")
-        while self._running:
-            time.sleep(0.01)
+        wait(self._beside)
 
     def stop(self, stop: wire.Stop) -> None:
         """Stop a job. Called by the thread that listens to the node while jobs run."""
@@ -89,11 +89,15 @@ class Worker:
 
     def _begin(self, claim: Claim) -> None:
         if is_async(claim.task):
-            self._loop.submit(self._arun(claim))
+            self._begin_beside(self._loop.submit(self._arun(claim)))
         elif self._threads is not None:
-            self._threads.submit(self._run, claim, PoolThread)
+            self._begin_beside(self._threads.submit(self._run, claim, PoolThread))
         else:
             self._run(claim, MainThread)
+
+    def _begin_beside(self, job: Future[None]) -> None:
+        self._beside.add(job)
+        job.add_done_callback(self._beside.discard)
 
     def _run(self, claim: Claim, place: Callable[[], Place]) -> None:
         started_at, started = time.time(), time.perf_counter()
