@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import psycopg
@@ -377,3 +377,37 @@ def test_large_results_and_what_is_late(store: Store, node: Store) -> None:
     (claim,) = node.exchange([], 1, 0.0).claims
     end = Finished(claim.uuid, 1, State.SUCCEEDED, '"' + "x" * 3_000_000 + '"', "", "", 1.0, 2.0, 9e9)
     assert node.exchange([end, msgspec.structs.replace(end, uuid="b")], 0, 0.0).refused == ["b"]
+
+
+def test_a_job_that_others_took_over_just_now_is_left_to_them(
+    node: Store, store: Store, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between seeing that a node is gone and reading its claims, others may queue its jobs again and run them."""
+    for uuid in ("again", "queued", "done"):
+        store.insert(job(uuid))
+    run(url, "update {}.jobs set state = 'running', attempt = 1, started_at = 1, node = 99")
+    read = PostgresDriver.read
+
+    def overtaken(driver: PostgresDriver, name: str, parameters: Any = ()) -> Any:
+        rows = read(driver, name, parameters)
+        if name == "running":
+            run(url, "update {}.jobs set attempt = 2 where uuid = 'again'")
+            run(url, "update {}.jobs set state = 'queued', started_at = null where uuid = 'queued'")
+            run(url, "update {}.jobs set state = 'succeeded' where uuid = 'done'")
+        return rows
+
+    monkeypatch.setattr(PostgresDriver, "read", overtaken)
+    assert node.recover() == ([], [])
+    assert run(url, "select count(*) from {}.jobs where held is not null") == [(0,)]
+
+
+def test_a_node_that_was_declared_dead_claims_nothing(node: Store, store: Store, url: str) -> None:
+    store.insert(job("a"))
+    node.become(99)
+    assert node.exchange([], 5, 0.0).claims == []
+    run(
+        url,
+        "insert into {}.nodes (id, place, host, pid, started_at, heartbeat_at) overriding system value"
+        " values (99, 'p', 'h', 1, 0, 0)",
+    )
+    assert [claim.uuid for claim in node.exchange([], 5, 0.0).claims] == ["a"]

@@ -286,10 +286,10 @@ class Store:
 
     def _claims_among(self, rows: Iterable[Row]) -> tuple[list[Claim], list[str]]:
         claims, parked = list[Claim](), list[str]()
-        for (row,) in rows:
+        for row, attempt in rows:
             try:
-                ((text,),) = self._driver.read("claim_of", (row,))
-                claims += _claims(text)
+                for (text,) in self._driver.read("claim_of", (row, attempt)):  # none when others have dealt with it
+                    claims += _claims(text)
             except BadRow as error:
                 parked.append(self._park(row, error))
         return claims, parked

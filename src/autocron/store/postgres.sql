@@ -139,7 +139,8 @@ where state = 'queued' and held is null and run_at <= (select {clock}) order by 
 
 -- name: park
 -- A job cannot be run as it is stored.
-update {schema}.jobs set state = 'queued', held = %s, started_at = null, node = null where uuid = %s;
+update {schema}.jobs set state = 'queued', held = %s, started_at = null, node = null
+where uuid = %s and state in ('queued', 'running');
 
 -- name: next_due
 -- When the next waiting job is due; after a claim, what is due by now is not waiting.
@@ -257,20 +258,20 @@ where stop_asked and state in ('waiting', 'queued', 'running')
 
 -- name: running
 -- The jobs that are held by a node that is no more.
-select uuid from {schema}.jobs
+select uuid, attempt from {schema}.jobs
 where state = 'running' and not exists (select from {schema}.nodes where nodes.id = jobs.node)
 order by started_at, id;
 
 -- name: held
 -- The jobs that this node holds, as far as the database knows.
-select uuid from {schema}.jobs where state = 'running' and node is not distinct from %(node)s
+select uuid, attempt from {schema}.jobs where state = 'running' and node is not distinct from %(node)s
 order by started_at, id;
 
 -- name: claim_of
--- What was claimed with a job.
+-- What was claimed with a job, if it still runs.
 select json_build_array(
     json_build_array(uuid, attempt, task, arguments, crashes, losses, started_at, retries, begin_by, policy)
-)::text from {schema}.jobs where uuid = %s;
+)::text from {schema}.jobs where uuid = %s and attempt = %s and state = 'running';
 
 -- name: get
 -- Everything about one job whose result has not expired.

@@ -99,7 +99,7 @@ select id from jobs where state = 'queued' and held is null and run_at <= :now o
 
 -- name: park
 -- A job cannot be run as it is stored.
-update jobs set state = 'queued', held = ?, started_at = null where id = ?;
+update jobs set state = 'queued', held = ?, started_at = null where id = ? and state in ('queued', 'running');
 
 -- name: next_due
 -- When the next waiting job is due; after a claim, what is due by now is not waiting.
@@ -178,17 +178,17 @@ select uuid from jobs where stop_asked and state in ('waiting', 'queued', 'runni
 
 -- name: running
 -- The jobs that are held: after a crash of the node, by nobody.
-select id from jobs where state = 'running';
+select id, attempt from jobs where state = 'running';
 
 -- name: held
 -- The jobs that this node holds, as far as the database knows.
-select id from jobs where state = 'running';
+select id, attempt from jobs where state = 'running';
 
 -- name: claim_of
--- What was claimed with a job.
+-- What was claimed with a job, if it still runs.
 select json_array(
     json_array(uuid, attempt, task, arguments, crashes, losses, started_at, retries, begin_by, policy)
-) from jobs where id = ?;
+) from jobs where id = ? and attempt = ? and state = 'running';
 
 -- name: get
 -- Everything about one job whose result has not expired.
