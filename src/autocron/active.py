@@ -12,6 +12,7 @@ from autocron.link import Link
 from autocron.model import Durability, NewJob
 from autocron.model import Settings as StoredSettings
 from autocron.store.place import Place, open_store
+from autocron.waiting import Waiting
 
 if TYPE_CHECKING:
     from autocron.store.base import Store
@@ -38,6 +39,7 @@ class Active:
     _bell: Bell | None = None
     ring: Callable[[], bool] = _silence  # wakes the node where there is no link; False when nobody is there
     look: Callable[[], None] = _nothing  # has the node read settings and schedules
+    _waiting: Waiting | None = None  # made when it is first needed
     _store: "Store | None" = None
     opening: threading.Lock = field(default_factory=threading.Lock)
 
@@ -59,6 +61,22 @@ class Active:
     @store.setter
     def store(self, store: "Store") -> None:
         self._store = store
+
+    @property
+    def source(self) -> Link | Waiting | None:
+        """What tells of the ends of jobs; None: nobody does."""
+        if self.link is not None or self.place is None or self.place.is_file:
+            return self.link
+        with self.opening:
+            self._waiting = self._waiting or Waiting(self.place)
+            return self._waiting
+
+    def renew(self) -> None:
+        """Make anew, in a forked child, what it must not share with its parent."""
+        self.opening = threading.Lock()
+        if self._waiting is not None:
+            self._waiting.forget()
+            self._waiting = None
 
     def check_size(self, job: NewJob) -> None:
         """Refuse arguments that are too large.

@@ -75,7 +75,7 @@ class App:
         self._renew()
         active = self._active
         if active is not None:
-            active.opening = threading.Lock()
+            active.renew()
             if active.link is not None:
                 active.link.forget()
                 active.link = self._new_link(active, active.link.place)
@@ -319,14 +319,14 @@ class App:
     def watch(self, uuid: str, wake: Callable[[], None]) -> Generator[None]:
         """Call `wake` when the job may have come to its end."""
         self._check_process()
-        link = self._active.link if self._active else None
-        with link.watch(uuid, wake) if link else contextlib.nullcontext():
+        source = self._active.source if self._active else None
+        with source.watch(uuid, wake) if source else contextlib.nullcontext():
             yield
 
     def patience(self) -> float:
         """Give the seconds between looks at a job that is waited for."""
-        link = self._active.link if self._active else None
-        return 1.0 if link and link.is_up else 0.1
+        source = self._active.source if self._active else None
+        return 1.0 if source and source.is_up else 0.1
 
     def in_thread(self, function: Callable[[], T]) -> Awaitable[T]:
         """Run it in a thread of our own."""

@@ -13,7 +13,7 @@ LEVELS = [
     {"control", "errors", "model", "clock", "names", "text", "version"},
     {"codec", "crontab", "failure", "kinds", "retry", "signatures", "slots", "timetable", "wire", "workflow"},
     {"store"},
-    {"program", "terminal", "log", "launch", "bell", "link"}
+    {"program", "terminal", "log", "launch", "bell", "link", "waiting"}
     | {
         "eventloop",
         "hooks",

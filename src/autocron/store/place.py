@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from autocron.model import Durability
     from autocron.store.base import Store
+    from autocron.store.postgres_listener import Listener
     from autocron.store.postgres_nodes import Membership
 
 _LONGEST_LABEL = 40  # characters; the socket's path has to be short
@@ -113,3 +114,10 @@ def open_membership(place: Place) -> Membership | None:
     from autocron.store import postgres_nodes
 
     return postgres_nodes.Membership(place.address, lock_identity(place.files))
+
+
+def open_listener(place: Place) -> Listener:
+    """Give an application on PostgreSQL a connection that hears of the ends of jobs."""
+    from autocron.store import postgres_listener
+
+    return postgres_listener.Listener(place.address)

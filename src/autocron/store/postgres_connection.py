@@ -80,7 +80,9 @@ def connect(address: str, kind: Kind, deadline: float) -> Connection:
     if kind in (Kind.NODE, Kind.LISTENER):
         wanted["options"] = f"{_NODE_OPTIONS} {given.get('options') or ''}"
         prepare_threshold = 0
-    return Connection.connect(make_conninfo(**wanted), autocommit=True, prepare_threshold=prepare_threshold)
+    connection = Connection.connect(make_conninfo(**wanted), autocommit=True, prepare_threshold=prepare_threshold)
+    connection.deadline = deadline
+    return connection
 
 
 class Explainer:

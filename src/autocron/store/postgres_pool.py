@@ -76,9 +76,7 @@ class Pool:
         """Leave the connections to the parent of this forked child."""
         share, self._share = self._share, _Share(self._size)
         for connection in (*share.idle, *share.lent):
-            _kept.append(connection)
-            with suppress(OSError, Error):
-                os.close(connection.fileno())  # says nothing to the server, as closing the connection would
+            leave_to_parent(connection)
 
     def _current(self) -> _Share:
         if self._share.pid != os.getpid():  # forked where no hooks ran
@@ -103,6 +101,13 @@ class Pool:
             share.idle.append(connection)
         else:
             connection.close()
+
+
+def leave_to_parent(connection: Connection) -> None:
+    """Let go of the copy of a connection that a forked child has, without a word to the server."""
+    _kept.append(connection)
+    with suppress(OSError, Error):
+        os.close(connection.fileno())
 
 
 def _is_quiet(connection: Connection) -> bool:
