@@ -181,3 +181,16 @@ def test_a_node_that_was_taken_for_dead_stops_its_jobs_and_begins_anew(
     assert first.ask("work(4).wait(15)") == 4
     assert run("select count(*) from {}.nodes") == [(2,)]
     assert other.job(uuid).attempt == 2
+
+
+def test_nodes_whose_schedules_differ_say_so(machine: NewMachine) -> None:
+    one, other = machine(), machine()
+    for lab, zone in ((one, "UTC"), (other, "Europe/Rome")):
+        lab.add("tasks.py", f"cron('0 3 * * *', tz='{zone}', name='nightly')(note)")
+    one.start()
+    one.ready()
+    app = other.start()
+    other.ready()
+    text = "nightly is '0 3 * * *' in Europe/Rome here, '0 3 * * *' in UTC there"
+    other.until(lambda: text in other.output(), what=text)
+    assert app.ask("work(1).wait(10)") == 1

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from autocron.clock import Clock
 from autocron.errors import StoreError
+from autocron.node.differences import difference
 from autocron.node.storage import Log
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ class Colleagues:
         self._has_work = False
         self._done: list[str] = []
         self._awaited: list[str] = []
+        self._declared = ""  # by the code here
+        self._is_declared = False  # and known to the others
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="autocron-colleagues", daemon=True)
         self._thread.start()
@@ -107,6 +110,12 @@ class Colleagues:
         with self._lock:
             self._awaited += uuids
         self._wake()
+
+    def declare(self, declared: str) -> None:
+        """Show the others what the code here declares, and say what theirs does otherwise."""
+        if declared != self._declared:
+            self._declared, self._is_declared = declared, False
+            self._wake()
 
     def close(self) -> None:
         """Say good-bye: the others need not wait until this node is dead."""
@@ -154,7 +163,7 @@ class Colleagues:
         now = self._clock.monotonic()
         node = self._membership.join()
         self._membership.beat()
-        self._is_member = True
+        self._is_member, self._is_declared = True, False
         self._note_beat(now)
         self._next_gleaning = now + GLEAN_AFTER
         self._call(lambda: self._events.joined(node))
@@ -190,10 +199,18 @@ class Colleagues:
         if awaited:
             self._membership.wait_for(awaited)
             self._call(lambda: self._events.done_elsewhere(awaited))  # some may have been over by then
+        if self._declared and not self._is_declared and self._is_member:
+            self._is_declared = True
+            self._compare(self._declared)
         if self._has_work and now >= self._next_notify:
             self._has_work = False
             self._membership.tell("work")
             self._next_notify = now + NOTIFY_EVERY
+
+    def _compare(self, declared: str) -> None:
+        for node, theirs in self._membership.declare(declared):
+            if text := difference(declared, theirs):
+                self._tell(logging.WARNING, f"node {node} declares other schedules: {text}. Deploy the same code there")
 
     def _hear(self, heard: list[str]) -> None:
         kinds = [text.partition(" ") for text in heard]

@@ -344,6 +344,7 @@ class Node:
 
     def _declared(self, report: wire.Report) -> None:
         self._deploys.reported(report)
+        self._sharing.declared(report)
         self._tell_what_is_on()
 
     def _tell_what_is_on(self) -> None:

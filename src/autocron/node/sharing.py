@@ -1,8 +1,10 @@
 """The work that is shared with other nodes: what they are told, and what is done about what they tell."""
 
+from autocron import wire
 from autocron.node.audience import Audience
 from autocron.node.colleagues import Colleagues
 from autocron.node.crew import Crew
+from autocron.node.differences import declared
 from autocron.node.exchange import Exchanger
 from autocron.node.recovery import Recovery
 from autocron.node.storage import StoreThread
@@ -65,6 +67,11 @@ class Sharing:
         """These jobs, for which somebody waits elsewhere, have ended here."""
         if self._colleagues and uuids:
             self._colleagues.tell_done(uuids)
+
+    def declared(self, report: wire.Report) -> None:
+        """Show the others what workers have found here."""
+        if self._colleagues:
+            self._colleagues.declare(declared(report.imported, report.schedules))
 
     def next_look(self) -> list[float]:
         """Say when there will be something to tell."""

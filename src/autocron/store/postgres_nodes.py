@@ -52,6 +52,12 @@ class Membership(Listener):
         dead = self._run("bury", {"lease": LEASE, "silence": SILENCE})
         return [f"{pid} on {host}" for host, pid in dead]
 
+    def declare(self, declared: str) -> list[tuple[str, str]]:
+        """Show the others what the code declares; give who declares something else, and what."""
+        self._run("declared", {"declared": declared})
+        rows = self._run("declared_by_others", {"declared": declared})
+        return [(f"{pid} on {host}", theirs) for host, pid, theirs in rows]
+
     def leave(self) -> None:
         """End in order: nothing is held any more."""
         if self.node is not None:

@@ -27,6 +27,14 @@ dead as materialized (
 )
 delete from {schema}.nodes where id in (select id from dead) returning host, pid;
 
+-- name: declared
+-- What a node's code declares, for the others to compare.
+update {schema}.nodes set declared = %(declared)s where id = %(node)s;
+
+-- name: declared_by_others
+-- What theirs does, where it is something else.
+select host, pid, declared from {schema}.nodes where id <> %(node)s and declared <> %(declared)s order by id;
+
 -- name: leave
 -- A node has ended in order.
 delete from {schema}.nodes where id = %(node)s;

@@ -101,7 +101,8 @@ create table {schema}.nodes (
     host         text not null,
     pid          integer not null,
     started_at   float8 not null,
-    heartbeat_at float8 not null
+    heartbeat_at float8 not null,
+    declared     text                        -- JSON: the schedules of its code
 ) with (fillfactor = 50);
 
 create table {schema}.move (  -- one row while everything goes elsewhere or comes from there, and when it went
