@@ -23,6 +23,7 @@ from autocron.retry import decide
 from autocron.steps import StepsHere
 from autocron.store.base import load_statements
 from autocron.store.gate import gate_of
+from autocron.store.placing import columns
 from autocron.store.sqlite import open_store
 from autocron.worker.__main__ import _flush
 from autocron.worker.news import Reporter, RunningJob
@@ -63,7 +64,7 @@ def the_call(folder: Path) -> list[Row]:
     connection = bare.open_bare(folder, "normal")
     insert = load_statements("sqlite")["insert"]
     statement = cost(
-        lambda: connection.execute(insert, (new_uuid(), "tasks.nothing", "[[12345],{}]", now, now, None, None))
+        lambda: connection.execute(insert, columns(NewJob(new_uuid(), "tasks.nothing", "[[12345],{}]", now, now)))
     )
     connection.close()
     gate = gate_of(str(database))

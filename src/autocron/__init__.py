@@ -6,6 +6,7 @@ from autocron.control import Cancel, RetryLater, Snooze
 from autocron.errors import (
     AutocronError,
     ConfigError,
+    DuplicateJob,
     JobCancelled,
     ResultNotFound,
     ResultTimeout,
@@ -31,6 +32,7 @@ __all__ = [
     "AutocronError",
     "Cancel",
     "ConfigError",
+    "DuplicateJob",
     "Job",
     "JobCancelled",
     "Progress",

@@ -221,20 +221,24 @@ class App:
         parents, active = task.plan.parents_of(job.arguments), self._active
         if active is not None:
             active.check_size(job)
+            if task.plan.rules.keys:
+                job = task.place(job, args, kwargs)
         result: TaskResult[Any] = TaskResult(job.uuid, self, job.task)
         batch = open_batch()
         if batch is not None:
             batch.calls.append(Pending(Call(job, parents), task.function, result))
-        elif active is None or not self._store(active, job, parents):
+        elif active is not None and (uuid := self._store(active, job, parents)):
+            result.uuid = uuid  # of its duplicate, if it has one
+        else:
             self._run_here(Pending(Call(job, parents), task.function, result))
         return result
 
-    def _store(self, active: Active, job: NewJob, parents: Sequence[Parent]) -> bool:
+    def _store(self, active: Active, job: NewJob, parents: Sequence[Parent]) -> str | None:
         store = active.store
         stored = store.insert_all([Call(job, parents)], job.created_at) if parents else store.insert(job)
         if stored:
             active.wake()
-        return stored
+        return stored[0] if isinstance(stored, list) else stored
 
     def enqueue_all(self, task: AnyTask, calls: Iterable[Sequence[Any]]) -> list[TaskResult[Any]]:
         """Do the same with many calls as one."""
@@ -254,7 +258,9 @@ class App:
     def _store_all(self, calls: list[Pending]) -> None:
         self._check_process()
         active = self._active
-        if active is not None and active.store.insert_all([one.call for one in calls], self._clock.now()):
+        if active is not None and (uuids := active.store.insert_all([one.call for one in calls], self._clock.now())):
+            for one, uuid in zip(calls, uuids, strict=True):
+                one.result.uuid = uuid  # of its duplicate, if it has one
             active.wake()
             return
         for one in calls:
@@ -398,8 +404,8 @@ def start(
     Args:
         database: a name (in ``~/.autocron``, or $AUTOCRON_HOME), an absolute path, or a ``postgresql://`` URL; None:
             $AUTOCRON_DATABASE.
-        workers: how many processes work; stored. None takes the stored number, 1 at first. With 0 this process only
-            stores calls, for others to run them.
+        workers: how many processes work; stored. None takes the stored number, 1 at first, or the sum of `queues`.
+            With 0 this process only stores calls, for others to run them.
         durability: "full" waits for the disk before a call returns; "normal" may lose the last calls at a power cut.
             PostgreSQL has settings of its own for that.
         schema: where autocron's tables are in a PostgreSQL database ("autocron"); the URL may say it, too.

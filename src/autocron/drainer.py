@@ -17,6 +17,7 @@ from autocron.node.expiry import Expiry
 from autocron.node.firing import Scheduler
 from autocron.node.schedule import Planner
 from autocron.store.base import Store
+from autocron.store.claiming import ANY
 from autocron.task import Registry
 from autocron.worker.steps import StoredSteps
 from autocron.workflow import parents_in
@@ -100,7 +101,7 @@ class Drainer:
         self._scheduler.fire_due()
         self._expiry.look()
         self._expiry.sweep()
-        self._exchanger.exchange(1)
+        self._exchanger.exchange({ANY: 1})
         return self._progress
 
     def _progressed(self, *_: Any) -> None:
@@ -109,7 +110,7 @@ class Drainer:
     def _move(self, until: float | None) -> bool:
         """Go to the next moment at which something is due; False when it is later."""
         now, slot = self._clock.now(), self._planner.next_slot()
-        moments = (slot[0] if slot else None, self._exchanger.next_due, self._expiry.next)
+        moments = (slot[0] if slot else None, self._exchanger.next_due(ANY), self._expiry.next)
         coming = [moment for moment in moments if moment is not None and moment > now]
         if until is None or not coming or min(coming) > until:
             return False

@@ -13,7 +13,8 @@ AutocronError
 ├── TaskFailed             wait(): the task raised, or its worker died too often
 ├── TaskCancelled          wait(): the job was cancelled
 ├── ResultTimeout          wait(): not finished in time (a TimeoutError too)
-└── ResultNotFound         get_result(): unknown or expired (a LookupError too)
+├── ResultNotFound         get_result(): unknown or expired (a LookupError too)
+└── DuplicateJob           a call with on_duplicate="raise": a job with its unique_key is there
 
 Two are raised inside tasks and no AutocronError: TaskTimeout, a TimeoutError, and JobCancelled, a BaseException.
 """
@@ -89,3 +90,7 @@ class TaskTimeout(TimeoutError):
 
 class JobCancelled(BaseException):
     """Raised inside a task whose job is cancelled while it runs; in async code that is asyncio.CancelledError."""
+
+
+class DuplicateJob(AutocronError):
+    """Raised by a call with ``on_duplicate="raise"``: a job of this task with the same unique_key is there."""

@@ -14,6 +14,7 @@ Durability = Literal["normal", "full"]
 OnCrash = Literal["retry", "fail"]
 Why = Literal["timeout", "cancelled"]
 CANCELLED = "cancelled while it ran"
+OnDuplicate = Literal["return", "replace", "raise"]
 Duration = Annotated[float, msgspec.Meta(ge=0)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -32,6 +33,33 @@ class State(StrEnum):
 FINAL_STATES = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
 
 
+class Limit(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How many jobs may run at once, and how fast they may begin: a bucket of `burst` tokens, full after `period`."""
+
+    concurrency: int | None = None
+    burst: int | None = None
+    period: float | None = None  # seconds; None if and only if there is no burst
+
+
+class Placing(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a job waits for a worker, and what else it waits for."""
+
+    queue: str = "default"
+    priority: int = 0
+    limit_key: str = ""  # the jobs that have it share the limit
+    limit: Limit | None = None  # None if and only if there is no limit_key
+    unique_key: str | None = None  # an unfinished job of the task that has it is this job's duplicate
+    on_duplicate: OnDuplicate = "return"
+
+    @property
+    def is_free(self) -> bool:
+        """It waits for nothing but a worker."""
+        return not self.limit_key and self.unique_key is None
+
+
+PLAIN = Placing()
+
+
 class NewJob(msgspec.Struct, frozen=True):
     """A call that is to be stored. Times are seconds since the epoch."""
 
@@ -44,6 +72,7 @@ class NewJob(msgspec.Struct, frozen=True):
     policy: str | None = None  # a Policy as JSON; None: all its defaults
     is_moment: bool = False  # run_at is a time on the calendar, not a delay from the call on
     begins_by_moment: bool = False  # so is begin_by
+    placing: Placing = PLAIN
 
 
 class Parent(msgspec.Struct, frozen=True, array_like=True):
@@ -79,6 +108,7 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     on_crash: OnCrash = "retry"
     result_ttl: float | None = None  # None: the setting
     timeout: float | None = None  # seconds of one attempt
+    unique_for: float | None = None  # so long after it has succeeded, a call may still be its duplicate
 
 
 class News(msgspec.Struct, frozen=True, array_like=True):
@@ -110,6 +140,7 @@ class Claim(msgspec.Struct, frozen=True, array_like=True):
     retries: int = 0  # used so far
     begin_by: float | None = None  # None also when it was begun before
     policy: str | None = None
+    queue: str = "default"
 
 
 # Outcomes: what running a job gave. They travel from the worker to the node, or are found out by the node itself.
@@ -317,6 +348,7 @@ class Declaration(msgspec.Struct, frozen=True):
     expires: float | None = None  # seconds after which its jobs need not begin any more
     policy: str | None = None  # of its jobs
     arguments: str = NO_ARGUMENTS  # of its jobs, as JSON
+    placing: str | None = None  # of its jobs: a Placing as JSON
 
 
 class StoredSchedule(msgspec.Struct, frozen=True):
@@ -337,13 +369,14 @@ class QueuedCall(msgspec.Struct, frozen=True):
     keywords: tuple[str, ...] = ()
 
 
-HOST_SETTINGS = frozenset({"workers"})  # each machine has its own
+HOST_SETTINGS = frozenset({"workers", "queues"})  # each machine has its own
 
 
 class Settings(msgspec.Struct, frozen=True):
     """What is stored in the database about how to run. Durations are seconds, sizes bytes."""
 
     workers: Positive = 1
+    queues: dict[str, Positive] = {}  # workers of each; empty: all serve every queue
     locked: bool = False
     grace: Duration = 5.0
     linger: Duration = 2.0
@@ -354,6 +387,16 @@ class Settings(msgspec.Struct, frozen=True):
     async_jobs: Positive = 100
     max_jobs: Positive | None = None
     max_memory: Positive | None = None
+
+
+class QueueCounts(msgspec.Struct, frozen=True):
+    """What is in a queue: jobs that are due, that are due later, and that run; parked ones are not counted."""
+
+    queue: str
+    due: int = 0
+    later: int = 0
+    running: int = 0
+    paused: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,22 @@ import msgspec
 
 from autocron.clock import Seconds, to_seconds, to_timestamp
 from autocron.errors import ConfigError
-from autocron.model import NO_ARGUMENTS, Backoff, Declaration, Missed, NewJob, OnCrash, Overlap, Parent, Policy
+from autocron.model import (
+    NO_ARGUMENTS,
+    PLAIN,
+    Backoff,
+    Declaration,
+    Missed,
+    NewJob,
+    OnCrash,
+    OnDuplicate,
+    Overlap,
+    Parent,
+    Placing,
+    Policy,
+)
 from autocron.names import full_name
+from autocron.placing import NO_RULES, Rules, rules
 from autocron.result import TaskResult
 from autocron.timetable import Timetable
 from autocron.when import When
@@ -74,9 +88,9 @@ class Options(TypedDict, total=False):
     concurrency: int  # running at once, over all machines
     rate: str  # "100/m"
     limit_key: str | Callable[..., str]  # concurrency and rate count per key of the arguments
-    unique_key: str | Callable[..., str]
-    unique_for: Seconds  # also after the end
-    on_duplicate: Literal["return", "replace", "raise"]  # "return"
+    unique_key: str | Callable[..., str]  # no two unfinished jobs of a task have the same
+    unique_for: Seconds  # also after the end, if it succeeded
+    on_duplicate: OnDuplicate  # "return"
     result_ttl: Seconds  # instead of the setting, for a job that succeeded or was cancelled
 
 
@@ -94,9 +108,6 @@ class CallOptions(Options, total=False):
 
 
 TIMES = frozenset({"weeks", "days", "hours", "minutes", "seconds", "schedule"})
-NOT_BUILT = frozenset(
-    {"queue", "priority", "concurrency", "rate", "limit_key", "unique_key", "unique_for", "on_duplicate"}
-)
 
 
 @dataclass(frozen=True)
@@ -108,12 +119,14 @@ class Plan:
         expires: they must have begun by this moment, or within so many seconds after they are due.
         policy: how they are run, as it is stored; None: as by default.
         parents: those for which its jobs wait without receiving their values.
+        rules: where they wait, and for what.
     """
 
     when: When = field(default_factory=When)
     expires: float | datetime | None = None
     policy: str | None = None
     parents: tuple[Parent, ...] = ()
+    rules: Rules = NO_RULES
     _given: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @property
@@ -133,20 +146,22 @@ class Plan:
         """
         if not options:
             return self
-        _refuse_unknown(options, [name for name in known if name not in NOT_BUILT])
+        _refuse_unknown(options, list(known))
         kept = self._given
         if not TIMES.isdisjoint(options):
             kept = {name: value for name, value in kept.items() if name not in TIMES}
         given = {**kept, **cast("Mapping[str, Any]", options)}
         times = {name: value for name, value in given.items() if name in TIMES}
-        return type(self)(When.of(**times), _expires(given.get("expires")), _policy(given), _parents(given), given)
+        parents, where = _parents(given), rules(given)
+        return type(self)(When.of(**times), _expires(given.get("expires")), _policy(given), parents, where, given)
 
     def job(self, uuid: str, task: str, arguments: str, now: float) -> NewJob:
         """Give the job of a call that is made now."""
         run_at, is_moment = self.when.due(now), self.when.moment is not None
         begins_by_moment = is_moment or isinstance(self.expires, datetime)
         begin_by = self._begin_by(run_at)
-        return NewJob(uuid, task, arguments, run_at, now, begin_by, self.policy, is_moment, begins_by_moment)
+        placing = self.rules.placing
+        return NewJob(uuid, task, arguments, run_at, now, begin_by, self.policy, is_moment, begins_by_moment, placing)
 
     def parents_of(self, arguments: str) -> tuple[Parent, ...]:
         """Give those for which the job of a call waits; without the values among its arguments it can't run."""
@@ -171,8 +186,9 @@ class Plan:
         missed: Missed,
         overlap: Overlap,
         arguments: str = NO_ARGUMENTS,
+        placing: Placing = PLAIN,
     ) -> Declaration:
-        """Give the schedule whose jobs have these options.
+        """Give the schedule whose jobs have these options, and this place.
 
         Raises:
             ConfigError: `missed`, `overlap` or the options make no sense for a schedule.
@@ -182,7 +198,8 @@ class Plan:
         if isinstance(self.expires, datetime):
             raise ConfigError("expires: the jobs of a schedule can't all expire at one moment; give seconds")
         text, tz = timetable.text, timetable.tz
-        return Declaration(name, task, module, text, tz, missed, overlap, self.expires, self.policy, arguments)
+        place = None if placing == PLAIN else msgspec.json.encode(placing).decode()
+        return Declaration(name, task, module, text, tz, missed, overlap, self.expires, self.policy, arguments, place)
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -192,8 +209,6 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 def _refuse_unknown(options: Iterable[str], known: list[str]) -> None:
     for name in options:
-        if name in NOT_BUILT:
-            raise ConfigError(f"the option {name!r} is not built yet: leave it out. There are {', '.join(known)}")
         if name not in known:
             raise ConfigError(f"there is no option {name!r} here; there are {', '.join(known)}")
 
@@ -213,9 +228,14 @@ def _policy(options: Mapping[str, Any]) -> str | None:
     on_crash = options.get("on_crash", "retry")
     if on_crash not in ("retry", "fail"):
         raise ConfigError(f'on_crash: {on_crash!r} is neither "retry" nor "fail"')
-    ttl = options.get("result_ttl")
-    policy = Policy(retry, on_crash, None if ttl is None else to_seconds(ttl, "result_ttl"), _timeout(options))
+    ttl, unique_for = _seconds(options, "result_ttl"), _seconds(options, "unique_for")
+    policy = Policy(retry, on_crash, ttl, _timeout(options), unique_for)
     return None if policy == Policy() else msgspec.json.encode(policy).decode()
+
+
+def _seconds(options: Mapping[str, Any], name: str) -> float | None:
+    value = options.get(name)
+    return None if value is None else to_seconds(value, name)
 
 
 def _timeout(options: Mapping[str, Any]) -> float | None:

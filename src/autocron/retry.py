@@ -153,8 +153,9 @@ def _lost(
 def _result_ttl(run: Run, settings: Settings) -> float:
     if run.claim.policy is None:
         return settings.result_ttl
-    ttl = policy_of(run.claim.policy).result_ttl
-    return settings.result_ttl if ttl is None else ttl
+    policy = policy_of(run.claim.policy)
+    ttl = settings.result_ttl if policy.result_ttl is None else policy.result_ttl
+    return max(ttl, policy.unique_for or 0.0)  # while calls are its duplicates, it must be there
 
 
 def _past(run: Run, outcome: str, message: str, traceback: str = "") -> str:

@@ -76,9 +76,9 @@ class Schedule:
         database = app.database
         now = app.now + database.store.ahead(app.now)
         job = job_of(declared, now, now)
-        database.store.run_now(self.name, job)
+        uuid = database.store.run_now(self.name, job)
         database.wake()
-        return TaskResult(job.uuid, app, job.task)
+        return TaskResult(uuid, app, job.task)
 
     def _pause(self, paused: bool) -> None:
         database = in_use().database
@@ -143,7 +143,14 @@ class Schedules:
         inspect.signature(task.function).bind(*args, **given)
         arguments = codec.encode_call(tuple(args), given)
         declared = task.plan.declaration(
-            name, task.name, None, timetable, missed=missed, overlap=overlap, arguments=arguments
+            name,
+            task.name,
+            None,
+            timetable,
+            missed=missed,
+            overlap=overlap,
+            arguments=arguments,
+            placing=task.plan.rules.placing_of(task.name, inspect.signature(task.function), tuple(args), given),
         )
         app = in_use()
         database = app.database

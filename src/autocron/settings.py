@@ -1,10 +1,12 @@
 """The settings that applications give: what there is, and what can be meant by it."""
 
 import os
-from typing import Any, TypedDict
+from collections.abc import Mapping
+from typing import Any, TypedDict, cast
 
 from autocron.clock import Seconds, to_seconds
 from autocron.errors import ConfigError
+from autocron.placing import queue_name
 
 OPTIONAL = frozenset({"max_jobs", "max_memory"})
 NUMBERS = OPTIONAL | {"max_payload", "threads", "async_jobs"}
@@ -13,6 +15,7 @@ NUMBERS = OPTIONAL | {"max_payload", "threads", "async_jobs"}
 class Settings(TypedDict, total=False):
     """Settings that are stored in the database: the last one who gives them decides."""
 
+    queues: Mapping[str, int]  # workers of each queue; by default, or with {}, all workers serve all queues
     grace: Seconds  # running jobs may finish for so long at a stop (5)
     linger: Seconds  # the node stays so long after its last application (2)
     result_ttl: Seconds  # results of jobs that succeeded or were cancelled are kept for so long (1800)
@@ -39,11 +42,29 @@ def wanted_settings(workers: int | None, durability: str, settings: Settings) ->
             wanted[name] = None
         elif name in NUMBERS:
             wanted[name] = _whole_number(value, name, 1)
+        elif name == "queues":
+            wanted[name] = _queues(value)
         else:
             wanted[name] = to_seconds(value, name)  # type: ignore[arg-type]
     if workers is not None and _whole_number(workers, "workers", 0):
         wanted["workers"] = workers
+        wanted.setdefault("queues", {})  # so many for all queues
+    if queues := wanted.get("queues"):
+        in_all = sum(queues.values())
+        if workers and workers != in_all:
+            raise ConfigError(f"workers: {workers}, but the queues have {in_all} in all; leave workers out")
+        wanted["workers"] = in_all
     return wanted
+
+
+def _queues(value: object) -> dict[str, int]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f'queues: {value!r} is not a mapping such as {{"default": 2, "mail": 1}}')
+    queues = cast("Mapping[object, object]", value)
+    return {
+        queue_name(name, "queues"): _whole_number(count, f"queues: workers of {name!r}", 1)
+        for name, count in queues.items()
+    }
 
 
 def _whole_number(value: object, name: str, lowest: int) -> int:

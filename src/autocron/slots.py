@@ -1,8 +1,10 @@
 """What follows from a schedule: when it is due next, and its jobs."""
 
+import msgspec
+
 from autocron import crontab
 from autocron.errors import ConfigError
-from autocron.model import Declaration, NewJob, StoredSchedule
+from autocron.model import PLAIN, Declaration, NewJob, Placing, StoredSchedule
 from autocron.names import new_uuid
 
 
@@ -21,4 +23,5 @@ def job_of(declared: Declaration, slot: float, now: float) -> NewJob:
     """Give the job of a slot, made now."""
     # A run that was missed is made up for now, and has as much time to begin as any other.
     begin_by = None if declared.expires is None else max(slot, now) + declared.expires
-    return NewJob(new_uuid(), declared.task, declared.arguments, slot, now, begin_by, declared.policy)
+    placing = PLAIN if declared.placing is None else msgspec.json.decode(declared.placing, type=Placing)
+    return NewJob(new_uuid(), declared.task, declared.arguments, slot, now, begin_by, declared.policy, placing=placing)

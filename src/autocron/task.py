@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, ParamSpec, Protocol, Self, TypeVar, Un
 from autocron.clock import Seconds
 from autocron.crontab import Numbers, parse
 from autocron.errors import ConfigError
-from autocron.model import Declaration, Missed, Overlap
+from autocron.model import Declaration, Missed, NewJob, Overlap
 from autocron.names import MAIN_NAMES, full_name, main_name, real_module_name
 from autocron.options import CallOptions, Options, Plan
 from autocron.result import TaskResult
@@ -96,7 +96,13 @@ class _Task(Generic[P, R]):
         Raises:
             ConfigError: an option makes no sense.
         """
-        return type(self)(self.function, self.name, self.plan.with_options(options), self._registry)
+        plan = self.plan.with_options(options)
+        plan.rules.check(self.function, self.name)
+        return type(self)(self.function, self.name, plan, self._registry)
+
+    def place(self, job: NewJob, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NewJob:
+        """Give the job of a call with the keys that the arguments give."""
+        return self.plan.rules.place(job, self._signature, args, kwargs)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
@@ -159,6 +165,7 @@ class Registry:
         """
         _refuse_unreachable(function, "delay")
         name = name or full_name(function)
+        plan.rules.check(function, name)
         self._add_function(name, function)
         is_async = inspect.iscoroutinefunction(function)
         kind: Callable[..., AnyTask] = AsyncTask[..., Any] if is_async else Task[..., Any]
@@ -192,8 +199,10 @@ class Registry:
                 raise ConfigError(_taken(schedule, self._scheduled[schedule], function))
             schedule += f" {timetable.text}"
         task = task or name or full_name(function)
+        plan.rules.check(function, task)
+        placing = plan.rules.placing_of(task, inspect.signature(function), (), {})
         module = real_module_name(function.__module__)
-        declared = plan.declaration(schedule, task, module, timetable, missed=missed, overlap=overlap)
+        declared = plan.declaration(schedule, task, module, timetable, missed=missed, overlap=overlap, placing=placing)
         self._add_function(task, function)
         self.schedules[schedule] = declared
         self._scheduled[schedule] = function

@@ -136,6 +136,7 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     pid: int
     state: str
     jobs: list[str]
+    queue: str = ""  # that it serves; "" for all
 
 
 class Status(msgspec.Struct, frozen=True, tag=True):

@@ -107,7 +107,7 @@ def test_an_end_is_stored_once(store: Store) -> None:
 
 
 def test_large_results_are_stored_in_parts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autocron.store.base.MAX_BATCH", 25)
+    monkeypatch.setattr("autocron.store.exchange.MAX_BATCH", 25)
     claims = [claim_one(store, str(number)) for number in range(7)]
     ends = [msgspec.structs.replace(finish(claim), result=f'"{claim.uuid * 10}"') for claim in claims]
     late = msgspec.structs.replace(ends[0], attempt=9)

@@ -127,6 +127,7 @@ def sweep(prepare, attempt, check):
 """
 CREATE = """
 TABLES = {"jobs", "settings", "modules", "schedules", "failure_hooks", "steps", "edges", "move"}
+TABLES |= {"limits", "lines", "paused"}
 
 def check(path):
     if path.exists():
@@ -148,6 +149,7 @@ shutil.copytree(package / "schema", new)
 )
 JOBS = [f"job-{number}" for number in range(100)]
 OLD = {"jobs", "settings", "modules", "schedules", "failure_hooks", "steps", "edges", "move"}
+OLD |= {"limits", "lines", "paused"}
 NEW = OLD - {"modules"} | {"notes"}
 
 def migrate(path):

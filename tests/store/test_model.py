@@ -229,7 +229,7 @@ class StoreMachine(RuleBasedStateMachine):
     def insert(self, task: str, offsets: list[float], expires: int | None) -> None:
         for offset in offsets:
             new = self.new_job(task, self.now + offset, expires and self.now + expires)
-            assert self.app.insert(new) is not self.locked
+            assert bool(self.app.insert(new)) is not self.locked
             if not self.locked:
                 self.keep(new)
 
@@ -248,7 +248,7 @@ class StoreMachine(RuleBasedStateMachine):
             with pytest.raises(ResultNotFound):
                 self.app.insert_all(calls, self.now)
             return
-        assert self.app.insert_all(calls, self.now) is not self.locked
+        assert bool(self.app.insert_all(calls, self.now)) is not self.locked
         if not self.locked:
             for call in calls:
                 self.keep(call.job)

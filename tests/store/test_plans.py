@@ -16,7 +16,17 @@ if TYPE_CHECKING:
 
 INDEXES = {
     "first_due": "jobs_ready",
-    "next_due": "jobs_ready",
+    "due_times": "jobs_ready",
+    "first_time": "jobs_ready",
+    "levels": "jobs_ready",
+    "places": "jobs_ready",
+    "bucket": "jobs_limit_running",
+    "drop_limits": "jobs_limit_unfinished",
+    "holder_of": "jobs_unique",
+    "free_key": "jobs_uuid",
+    "replace": "jobs_uuid",
+    "give_back_token": "jobs_uuid",
+    "line_up": "jobs_uuid",
     "find_queued": "jobs_ready",
     "claim": "jobs_ready",
     "tell": "jobs_uuid",
@@ -49,7 +59,7 @@ INDEXES = {
     "park": "INTEGER PRIMARY KEY",
     "claim_of": "INTEGER PRIMARY KEY",
 }
-MAY_GROW = {"count_states", "count_queued", "graph"}  # asked by those who look, for no job
+MAY_GROW = {"count_states", "count_queued", "queues", "graph"}  # asked by those who look, for no job
 
 
 @pytest.fixture(params=["empty", "analysed"])

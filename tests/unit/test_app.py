@@ -20,6 +20,7 @@ import pytest
 from autocron import (
     Cancel,
     ConfigError,
+    DuplicateJob,
     ResultNotFound,
     Retry,
     RetryLater,
@@ -34,6 +35,7 @@ from autocron.app import App
 from autocron.clock import SystemClock
 from autocron.names import new_uuid
 from autocron.options import Plan
+from autocron.settings import wanted_settings
 from autocron.store.paths import (
     lock_holder,
     package_environ,
@@ -280,12 +282,34 @@ def test_settings_are_stored_and_changes_are_told(app: App, home: Path, caplog: 
         {"max_jobs": "10"},
         {"linger": None},
         {"threat": 2},
+        {"queues": {"mail": 0}},
+        {"queues": {"": 1}},
+        {"queues": 2},
+        {"workers": 2, "queues": {"mail": 1}},
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(app: App, home: Path, settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(settings))):
         start(app, **settings)
     assert not home.exists()
+
+
+def test_workers_are_the_sum_of_the_queues_or_serve_all_of_them(app: App, home: Path) -> None:
+    start(app, queues={"default": 2, "mail": 1})
+    settings = open_store(home / "x.db").settings()
+    assert (settings.workers, settings.queues) == (3, {"default": 2, "mail": 1})
+    assert wanted_settings(4, "normal", {}) == {"workers": 4, "queues": {}}
+    assert wanted_settings(None, "normal", {}) == wanted_settings(0, "normal", {}) == {}
+
+
+def test_a_duplicate_gives_the_result_of_the_job_that_is_there(app: App, registry: Registry) -> None:
+    start(app)
+    unique = task(registry, add, unique_key="{first}")
+    first = unique(1, 2)
+    assert unique(1, 3).uuid == first.uuid
+    assert unique(2, 2).uuid != first.uuid
+    with pytest.raises(DuplicateJob, match="already"):
+        unique.options(on_duplicate="raise")(1, 2)
 
 
 def test_a_second_database_in_a_process_is_refused(app: App, registry: Registry) -> None:

@@ -11,7 +11,7 @@ import autocron
 ROOT = Path(autocron.__file__).parent
 LEVELS = [
     {"control", "errors", "model", "clock", "names", "text", "version"},
-    {"codec", "crontab", "failure", "kinds", "retry", "signatures", "slots", "timetable", "wire", "workflow"},
+    {"codec", "crontab", "failure", "kinds", "rates", "retry", "signatures", "slots", "timetable", "wire", "workflow"},
     {"store"},
     {"program", "terminal", "log", "launch", "bell", "link", "waiting"}
     | {
@@ -21,6 +21,7 @@ LEVELS = [
         "job",
         "steps",
         "options",
+        "placing",
         "result",
         "when",
         "task",

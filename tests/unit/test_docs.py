@@ -91,3 +91,10 @@ def test_examples_of_running_jobs(
     registry.tasks["examples.convert"](5)
     failed = "begin tell\nfailed: TypeError: 'int' object is not iterable\nend\n"
     assert capsys.readouterr().out == f"begin convert\n{failed}"
+
+
+def test_examples_of_queues(registry: Registry) -> None:
+    run_examples("queues.md")
+    plans = {name.partition(".")[2]: task.plan.rules for name, task in registry.tasks.items()}
+    assert plans.keys() == {"send_mail", "import_orders", "ask_service", "render", "export", "index"}
+    assert (plans["send_mail"].placing.queue, plans["send_mail"].placing.priority) == ("mail", 10)

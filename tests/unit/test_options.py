@@ -102,7 +102,7 @@ def test_a_moment_of_expiry_is_that_moment() -> None:
         ({"timeout": 0}, "timeout: in 0 s no job could end"),
         (
             {"retires": 1},
-            "there is no option 'retires' here; there are retries, timeout, expires, on_crash, result_ttl, weeks",
+            "there is no option 'retires' here; there are queue, priority, retries, timeout, expires, on_crash",
         ),
     ],
 )
@@ -127,12 +127,6 @@ def test_what_makes_no_sense_is_refused(options: dict[str, Any], hint: str) -> N
 def test_a_retry_that_makes_no_sense_is_refused(arguments: dict[str, Any], hint: str) -> None:
     with pytest.raises(ConfigError, match=hint):
         Retry(**{"times": 1, **arguments})
-
-
-@pytest.mark.parametrize("name", ["queue", "priority", "concurrency", "rate", "unique_key"])
-def test_what_is_not_built_yet_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"the option '{name}' is not built yet"):
-        plan(**{name: 1})
 
 
 def test_a_schedule_has_no_times() -> None:

@@ -167,7 +167,7 @@ def test_a_time_that_is_none_is_refused(options: dict[str, Any]) -> None:
 
 
 def test_an_option_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(ConfigError, match="there is no option 'retires' here; there are retries, timeout, expires"):
+    with pytest.raises(ConfigError, match="there is no option 'retires' here; there are queue, priority, retries"):
         delay(retires=3)  # type: ignore[call-overload]
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -67,7 +68,9 @@ def autocron(
         _delete(database, ask=not yes)
         return
     store = _open(database)
-    wanted = {name: value for name, value in changes.items() if value is not None}
+    wanted: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+    if "workers" in wanted:
+        wanted["queues"] = {}  # so many for all queues
     if defaults:
         store.reset_settings()
     if wanted:
@@ -155,10 +158,10 @@ def run_now(database: Place, name: str) -> None:
     store, now = _open(database), SystemClock().now()
     now += store.ahead(now)
     job = job_of(_schedule(store, name).declaration, now, now)
-    store.run_now(name, job)
+    uuid = store.run_now(name, job)
     if not ring(database.files):
         store.tell_nodes()
-    click.echo(f"{printable(name)} runs now, as job {job.uuid}")
+    click.echo(f"{printable(name)} runs now, as job {uuid}")
 
 
 def _pause(database: Place, name: str, paused: bool) -> None:
@@ -174,6 +177,28 @@ def _schedule(store: Store, name: str) -> StoredSchedule:
     if name not in known:
         _fail(f"there is no schedule {name!r}. There are: {', '.join(known) or 'none'}")
     return known[name]
+
+
+@autocron.command("pause")
+@click.argument("queue", callback=words.to_queue)
+@click.pass_obj
+def pause_queue(place: Place, queue: str) -> None:
+    """Let no job of a QUEUE begin, until it is resumed."""
+    _switch(place, queue, Store.pause_queue, "is paused")
+
+
+@autocron.command("resume")
+@click.argument("queue", callback=words.to_queue)
+@click.pass_obj
+def resume_queue(place: Place, queue: str) -> None:
+    """Let the jobs of a paused QUEUE begin again."""
+    _switch(place, queue, Store.resume_queue, "is not paused")
+
+
+def _switch(place: Place, queue: str, change: Callable[[Store, str], bool], state: str) -> None:
+    is_new = change(_open(place), queue)
+    look(place.files)
+    click.echo(f"the queue {queue} {state}{'' if is_new else ', as it was before'}")
 
 
 autocron.add_command(moving.move)

@@ -6,7 +6,7 @@ import msgspec
 
 from autocron import wire
 from autocron.clock import Clock
-from autocron.model import Settings, StoredJob, StoredSchedule
+from autocron.model import QueueCounts, Settings, StoredJob, StoredSchedule
 from autocron.slots import next_run
 from autocron.store import paths
 from autocron.store.base import Store
@@ -40,6 +40,7 @@ class Facts(msgspec.Struct, frozen=True):
     jobs: dict[str, int]
     scheduled: int
     held: int
+    queues: list[QueueCounts]
     schedules: list[ScheduleFacts]
 
 
@@ -66,6 +67,7 @@ def collect(place: Place, store: Store, clock: Clock) -> Facts:
         {state.value: number for state, number in counts.by_state.items()},
         counts.scheduled,
         counts.held,
+        store.queues(now),
         [_schedule_facts(schedule, now) for schedule in store.schedules()],
     )
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from autocron.cli.facts import Board, Facts, ScheduleFacts
-from autocron.model import State, StoredJob
+from autocron.model import QueueCounts, State, StoredJob
 from autocron.text import duration, printable
 
 
@@ -21,6 +21,7 @@ def overview(facts: Facts) -> RenderableType:
         _section("settings", ("name", "value"), msgspec.structs.asdict(facts.settings).items()),
         _node(facts),
         _jobs(facts),
+        _queues(facts),
         schedules(facts),
     )
 
@@ -35,6 +36,7 @@ def board(live: Board) -> RenderableType:
         _job_table("next", live.queued, "due", lambda job: _in(job.run_at - now)),
         *([_job_table("parked", live.held, "reason", lambda job: _first_line(job.held or ""))] if live.held else []),
         _job_table("failed", live.failed, "error", lambda job: _first_line(job.error_message)),
+        _queues(live.facts),
         schedules(live.facts),
     )
 
@@ -58,7 +60,7 @@ def _node(facts: Facts) -> RenderableType:
         return Text("no node works on it now: jobs run when an application starts one", style="yellow")
     up = duration(facts.now - node.started_at)
     rows: list[tuple[object, ...]] = [("node", node.pid, f"{node.state}, up for {up}", "")]
-    rows += [("worker", worker.pid, worker.state, len(worker.jobs)) for worker in node.workers]
+    rows += [(_worker(worker.queue), worker.pid, worker.state, len(worker.jobs)) for worker in node.workers]
     rows += [("application", pid, "", "") for pid in node.applications]
     return _section("processes", ("process", "pid", "state", "jobs"), rows)
 
@@ -67,6 +69,22 @@ def _jobs(facts: Facts) -> RenderableType:
     rows: list[tuple[object, ...]] = [(state.value, facts.jobs.get(state.value, 0)) for state in State]
     rows += [("of those queued: due later", facts.scheduled), ("of those queued: parked", facts.held)]
     return _section("jobs", ("state", "number"), rows)
+
+
+def _worker(queue: str) -> str:
+    return f"worker of {queue}" if queue else "worker"
+
+
+def _queues(facts: Facts) -> RenderableType:
+    rows = [(one.queue, one.due, one.later, one.running, _service(facts, one)) for one in facts.queues]
+    return _section("queues", ("queue", "due", "due later", "running", ""), rows)
+
+
+def _service(facts: Facts, queue: QueueCounts) -> str:
+    if queue.paused:
+        return "paused"
+    served = facts.settings.queues
+    return "" if not served or queue.queue in served else "no workers here"
 
 
 def _next_run(one: ScheduleFacts, now: float) -> tuple[str, str]:

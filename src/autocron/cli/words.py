@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import click
 
 from autocron.errors import ConfigError
+from autocron.placing import queue_name
 from autocron.store.place import Place, find_place
 from autocron.text import printable
 
@@ -82,6 +83,14 @@ def to_place(_ctx: click.Context, param: click.Parameter, name: str) -> Place:
         )
     try:
         return find_place(name, create=False)
+    except ConfigError as error:
+        raise click.BadParameter(printable(str(error)), param=param) from error
+
+
+def to_queue(_ctx: click.Context, param: click.Parameter, name: str) -> str:
+    """Refuse what no queue can be called."""
+    try:
+        return queue_name(name)
     except ConfigError as error:
         raise click.BadParameter(printable(str(error)), param=param) from error
 

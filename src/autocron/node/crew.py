@@ -24,9 +24,9 @@ from autocron.model import (
     Why,
 )
 from autocron.node.deadlines import Deadlines
-from autocron.node.dispatch import Dispatcher
 from autocron.node.fleet import Fleet, WorkerState
 from autocron.node.lane import Lane
+from autocron.node.pools import Pools, pools_of
 from autocron.node.process import WorkerProcess
 from autocron.store.paths import FIRST_WORKER_BYTE
 from autocron.store.place import Place
@@ -64,7 +64,7 @@ class Crew:
         self._events = events
         self._workers: dict[int, WorkerProcess] = {}
         self._spawned = 0
-        self._dispatcher = Dispatcher()
+        self._dispatcher = Pools()
         self._fleet = Fleet()
         self._deadlines = Deadlines()
         self._shape: tuple[int | None, ...] | None = None  # the settings with which workers were spawned
@@ -95,7 +95,7 @@ class Crew:
     def is_complete(self) -> bool:
         """All workers that are wanted are at work."""
         members = self._fleet.members.values()
-        return sum(member.state is WorkerState.READY for member in members) >= self._fleet.wanted
+        return sum(member.state is WorkerState.READY for member in members) >= sum(self._fleet.wanted.values())
 
     @property
     def must_be_polled(self) -> bool:
@@ -109,6 +109,7 @@ class Crew:
                 worker.pid,
                 self._fleet.members[number].state.value,
                 [claim.uuid for claim in self._dispatcher.jobs_of(number)],
+                self._fleet.members[number].pool,
             )
             for number, worker in self._workers.items()
         ]
@@ -124,8 +125,8 @@ class Crew:
         """Give the names of all jobs that are here."""
         return self._dispatcher.uuids()
 
-    def room(self) -> int:
-        """Say how many jobs should be claimed now."""
+    def room(self) -> dict[str, int]:
+        """Say how many jobs of which pools should be claimed now."""
         return self._dispatcher.room()
 
     def take(self, claims: list[Claim]) -> None:
@@ -173,7 +174,10 @@ class Crew:
         for number in self._workers:
             self._dispatcher.close(number)
             self._take_back(number)
-        for claim in self._dispatcher.empty():
+        self._give_back(self._dispatcher.empty())
+
+    def _give_back(self, claims: list[Claim]) -> None:
+        for claim in claims:
             self._events.settle(claim, NotBegun(), claim.claimed_at, claim.claimed_at)
 
     def _take_back(self, number: int) -> None:
@@ -190,7 +194,8 @@ class Crew:
 
     def man(self, program: wire.Program, settings: Settings) -> None:
         """Spawn what is missing, let go what is too much or of an older generation."""
-        self._fleet.wanted = settings.workers
+        self._fleet.wanted = pools_of(settings)
+        self._give_back(self._dispatcher.serve(self._fleet.wanted))
         shape = settings.threads, settings.async_jobs, settings.max_jobs, settings.max_memory
         if self._shape not in (None, shape):
             self.renew()
@@ -205,8 +210,8 @@ class Crew:
                 self._take_back(number)
         for number in plan.stop:
             self._workers[number].finish()
-        for _ in range(plan.spawn):
-            self._spawn(program, settings)
+        for pool in plan.spawn:
+            self._spawn(program, settings, pool)
 
     def renew(self) -> None:
         """Replace all workers, each when its job is done."""
@@ -235,12 +240,12 @@ class Crew:
         for worker in self._workers.values():
             worker.kill()
 
-    def _spawn(self, program: wire.Program, settings: Settings) -> None:
+    def _spawn(self, program: wire.Program, settings: Settings, pool: str) -> None:
         self._spawned += 1
         number = self._spawned
         sizes = (settings.max_payload, settings.threads, settings.max_memory)
         setup = wire.Setup(program, self._place.address, str(self._place.files), self._free_slot(), *sizes)
-        self._fleet.spawned(number)
+        self._fleet.spawned(number, pool)
         try:
             lane = Lane(settings.threads, settings.async_jobs, settings.max_jobs)
             worker = WorkerProcess(number, lane, self._fleet.generation, setup)
@@ -327,7 +332,7 @@ class Crew:
         member = self._fleet.members.get(number)
         if member and member.state is WorkerState.STARTING:
             self._fleet.ready(number)
-            self._dispatcher.add(number, self._workers[number].lane)
+            self._dispatcher.add(number, self._workers[number].lane, member.pool)
 
     def _forward_output(self, worker: WorkerProcess, stream: int) -> None:
         data = worker.read_output(stream)

@@ -33,8 +33,8 @@ class Dispatcher:
         async_tasks: the tasks whose jobs run on an event loop.
     """
 
-    def __init__(self) -> None:
-        self.async_tasks: set[str] = set()
+    def __init__(self, async_tasks: set[str] | None = None) -> None:
+        self.async_tasks = set[str]() if async_tasks is None else async_tasks
         self._sync, self._async = _Waiting(is_async=False), _Waiting(is_async=True)
         self._first = self._last = 0  # places that are taken
         self._suspects: set[str] = set()  # each of them must run alone

@@ -1,17 +1,19 @@
 """The exchange of jobs with the store: what has ended goes in, what is due comes out, one transaction at a time."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import random
 
 from autocron.clock import Clock
 from autocron.model import Claim, News, Outcome, Run, Transition
 from autocron.node.access import StoreAccess
 from autocron.node.configuration import Configuration
+from autocron.node.pools import pools_of, unserved
 from autocron.node.storage import Log
 from autocron.node.telling import tell
 from autocron.retry import decide, fail_instead
-from autocron.store.base import Exchange
+from autocron.store.claiming import ANY
+from autocron.store.exchange import Exchange
 
 MAX_CLAIMS = 512
 
@@ -46,10 +48,11 @@ class Exchanger:
         self._sent_before: set[str] = set()  # in an exchange that failed: it may have been stored all the same
         self._failed_instead: set[str] = set()  # jobs whose outcome the store did not take
         self._abandoned = False
+        self._told: set[str] = set()  # queues that have jobs and no workers
         self.under_way = False
         self.in_doubt = False  # an exchange failed: it may have been stored, and have claimed jobs, all the same
         self.look = True  # there may be jobs that are due
-        self.next_due: float | None = None
+        self.due: dict[str, float] = {}  # by queue, when it may have something to be claimed
 
     @property
     def idle(self) -> bool:
@@ -77,26 +80,30 @@ class Exchanger:
         waiting = self._transitions + self._sent if self.under_way else self._transitions
         return {transition.uuid for transition in waiting}
 
-    @property
-    def may_claim(self) -> bool:
-        """There may be jobs that are due, and no exchange is under way."""
+    def may_claim(self, pool: str) -> bool:
+        """There may be due jobs for a pool, and no exchange is under way."""
         if self.under_way:
             return False
-        return self.look or (self.next_due is not None and self.next_due <= self._clock.now())
+        next_due = self.next_due(pool)
+        return self.look or (next_due is not None and next_due <= self._clock.now())
 
-    def exchange(self, count: int) -> None:
-        """Store what was said and what has ended, claim up to `count` due jobs, unless an exchange is under way."""
-        if self.under_way or self._abandoned or not (count or self._transitions or self._news):
+    def next_due(self, pool: str) -> float | None:
+        """Say when a pool may have something to do."""
+        return min(self.due.values(), default=None) if pool == ANY else self.due.get(pool)
+
+    def exchange(self, wanted: Mapping[str, int]) -> None:
+        """Store what was said and what has ended, claim so many due jobs of these pools, unless one is under way."""
+        if self.under_way or self._abandoned or not (wanted or self._transitions or self._news):
             return
         transitions, self._transitions = self._transitions, []
         self._sent = transitions
         news, self._news = self._news, {}
-        self.look = self.look and not count
+        self.look = self.look and not wanted
         self.under_way = True
         now = self._clock.now()
         self._store.submit(
-            lambda store: store.exchange(transitions, count, now, list(news.values())),
-            lambda result: self._done(transitions, count, result),
+            lambda store: store.exchange(transitions, wanted, now, list(news.values())),
+            lambda result: self._done(transitions, result),
             lambda: self._failed(transitions, news),
         )
 
@@ -110,11 +117,11 @@ class Exchanger:
         self._sent_before.update(transition.uuid for transition in transitions)
         self.look = True
 
-    def _done(self, transitions: list[Transition], count: int, result: Exchange) -> None:
+    def _done(self, transitions: list[Transition], result: Exchange) -> None:
         self.under_way = False
         self._store.works()
-        self.next_due = result.next_due
-        self.look = self.look or len(result.claims) == count > 0
+        self.due = result.due
+        self._tell_unserved()
         self._exchanged(transitions, result)
         if result.cancelled:
             text = "jobs were cancelled because others, for which they waited, have not succeeded"
@@ -124,6 +131,16 @@ class Exchanger:
             self._log(logging.WARNING, f"a late outcome of job {uuid} was refused by the database")
         if result.unstorable or result.parked:
             self.report_bad_rows(transitions, result.unstorable, result.parked)
+
+    def _tell_unserved(self) -> None:
+        pools = pools_of(self._config.settings)
+        for queue in unserved(self.due, pools, self._clock.now()):
+            if queue not in self._told:
+                self._told.add(queue)
+                served = ", ".join(pools)
+                self._log(
+                    logging.WARNING, f"jobs wait in the queue {queue!r}, which has no workers here: queues={served}"
+                )
 
     def report_bad_rows(
         self, transitions: Sequence[Transition], unstorable: dict[str, str], parked: Sequence[str]

@@ -22,6 +22,7 @@ class Member:
     """A worker as the fleet sees it."""
 
     generation: int
+    pool: str
     state: WorkerState = WorkerState.STARTING
     worn: bool = False  # has run enough
 
@@ -30,7 +31,7 @@ class Member:
 class Plan:
     """What is to be done now."""
 
-    spawn: int
+    spawn: list[str]  # the pools of the new workers
     retire: list[int] = field(default_factory=list[int])
     stop: list[int] = field(default_factory=list[int])
 
@@ -39,15 +40,15 @@ class Fleet:
     """The workers of this node."""
 
     def __init__(self) -> None:
-        self.wanted = 0
+        self.wanted: dict[str, int] = {}  # by pool
         self.generation = 1
         self.members: dict[int, Member] = {}
         self._failures = 0
         self._not_before = 0.0
 
-    def spawned(self, worker: int) -> None:
+    def spawned(self, worker: int, pool: str) -> None:
         """Note a new worker."""
-        self.members[worker] = Member(self.generation)
+        self.members[worker] = Member(self.generation, pool)
 
     def ready(self, worker: int) -> None:
         """Note that a worker has imported its modules."""
@@ -72,9 +73,12 @@ class Fleet:
         self._not_before = 0.0
 
     def plan(self, now: float, busy: Callable[[int], bool]) -> Plan:
-        """Decide what to do so that the wanted number of workers of this generation lives."""
-        active = [worker for worker, member in self.members.items() if self._is_current(member)]
-        surplus = active[self.wanted :]
+        """Decide what to do so that each pool has the wanted number of workers of this generation."""
+        active: dict[str, list[int]] = {pool: [] for pool in self.wanted}
+        for worker, member in self.members.items():
+            if self._is_current(member):
+                active.setdefault(member.pool, []).append(worker)
+        surplus = [worker for pool, workers in active.items() for worker in workers[self.wanted.get(pool, 0) :]]
         leaving = [worker for worker, member in self.members.items() if self._must_leave(member)] + surplus
         retire = [worker for worker in leaving if self.members[worker].state is not WorkerState.RETIRING]
         for worker in retire:
@@ -82,8 +86,8 @@ class Fleet:
         stop = [worker for worker in leaving if not busy(worker)]
         for worker in stop:
             self.members[worker].state = WorkerState.STOPPING
-        missing = max(0, self.wanted - len(active))
-        return Plan(missing if now >= self._not_before else 0, retire, stop)
+        missing = [pool for pool, count in self.wanted.items() for _ in range(count - len(active[pool]))]
+        return Plan(missing if now >= self._not_before else [], retire, stop)
 
     def next_look(self, now: float) -> float | None:
         """Say when a delayed worker may be spawned."""

@@ -35,13 +35,15 @@ from autocron.node.exchange import MAX_CLAIMS, Exchanger
 from autocron.node.expiry import Expiry
 from autocron.node.firing import Scheduler
 from autocron.node.output import OutputLog
+from autocron.node.pools import pools_of
 from autocron.node.recovery import Recovery
 from autocron.node.reports import Reports
 from autocron.node.schedule import Firing, Planner
 from autocron.node.sharing import Sharing
 from autocron.node.storage import MaintenanceThread, StoreThread
 from autocron.node.summary import summary
-from autocron.store.base import Exchange, Store
+from autocron.store.base import Store
+from autocron.store.exchange import Exchange
 from autocron.store.place import Place
 
 if TYPE_CHECKING:
@@ -180,9 +182,9 @@ class Node:
     def _due_moments(self) -> list[float]:
         slot = self._planner.next_slot()
         moments = [slot[0] - self._config.ahead] if slot else []
-        # The end of an exchange wakes the loop; until then there is nothing to do about what is due.
-        if not self._exchanger.under_way and self._exchanger.next_due is not None and self._crew.room():
-            moments.append(self._exchanger.next_due)
+        if not self._exchanger.under_way:  # its end wakes the loop; until then there is nothing to do about what is due
+            due = (self._exchanger.next_due(pool) for pool in self._crew.room())
+            moments += [moment for moment in due if moment is not None]
         if self._expiry.next is not None:
             moments.append(self._expiry.next)
         return moments
@@ -226,11 +228,12 @@ class Node:
             self._crew.man(msgspec.structs.replace(program, modules=modules), self._config.settings)
         self._crew.send_jobs(now)
 
-    def _room(self) -> int:
-        """Say how many jobs to claim."""
-        if not (self._ending.running and self._exchanger.may_claim):
-            return 0
-        return min(self._crew.room(), CLAIMS_BESIDE_CALLS if self._is_called() else MAX_CLAIMS)
+    def _room(self) -> dict[str, int]:
+        """Say how many jobs of which pools to claim."""
+        if not self._ending.running:
+            return {}
+        most = CLAIMS_BESIDE_CALLS if self._is_called() else MAX_CLAIMS
+        return {pool: min(room, most) for pool, room in self._crew.room().items() if self._exchanger.may_claim(pool)}
 
     def _use_store(self) -> None:
         if self._recovery.done:
@@ -348,12 +351,12 @@ class Node:
         self._tell_what_is_on()
 
     def _tell_what_is_on(self) -> None:
-        declarations, workers = self._planner.declarations, self._config.settings.workers
-        state = (self._crew.generation, workers, [one.name for one in declarations])
+        declarations, pools = self._planner.declarations, pools_of(self._config.settings)
+        state = (self._crew.generation, pools, [one.name for one in declarations])
         if state == self._told or not self._crew.is_complete:
             return
         self._told = state
-        text, hints = summary(workers, declarations, self._planner.next_slot(), self._config.now())
+        text, hints = summary(pools, declarations, self._planner.next_slot(), self._config.now())
         self.log(logging.INFO, f"{text}, database {self._place}")
         for hint in hints:
             self.log(logging.WARNING, hint)

@@ -1,6 +1,6 @@
 """The line that tells what is on, and the hints about schedules that probably mean something else."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -10,15 +10,21 @@ from autocron.text import duration
 
 
 def summary(
-    workers: int, declarations: Sequence[Declaration], next_slot: tuple[float, str] | None, now: float
+    pools: Mapping[str, int], declarations: Sequence[Declaration], next_slot: tuple[float, str] | None, now: float
 ) -> tuple[str, list[str]]:
     """Give the line about workers and schedules, and the hints."""
-    parts = [_count(workers, "worker"), _count(len(declarations), "schedule")]
+    parts = [_workers(pools), _count(len(declarations), "schedule")]
     if next_slot:
         parts.append(f"next: {_next(declarations, next_slot, now)}")
     timetables = ((one.name, crontab.from_stored(one.text, one.tz)) for one in declarations)
     hints = [f"schedule {name}: {hint}" for name, timetable in timetables if (hint := timetable.hint())]
     return ", ".join(parts), hints
+
+
+def _workers(pools: Mapping[str, int]) -> str:
+    text = _count(sum(pools.values()), "worker")
+    named = ", ".join(f"{queue} {count}" for queue, count in pools.items() if queue)
+    return f"{text} ({named})" if named else text
 
 
 def _next(declarations: Sequence[Declaration], next_slot: tuple[float, str], now: float) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import msgspec
 
-from autocron.codec import encode_call
-from autocron.errors import StoreError
+from autocron.errors import DuplicateJob
 from autocron.model import (
+    PLAIN,
     Call,
     Claim,
     Counts,
@@ -18,6 +19,7 @@ from autocron.model import (
     Finished,
     NewJob,
     News,
+    QueueCounts,
     QueuedCall,
     Requeued,
     Settings,
@@ -27,27 +29,22 @@ from autocron.model import (
     Transition,
 )
 from autocron.store import edges
+from autocron.store.claiming import ANY, Claimer, next_moments
+from autocron.store.exchange import Exchange, batches, exchanged_by, hook_call, size_of_news, size_of_result
+from autocron.store.placing import columns, place
+from autocron.store.rows import BadRow, Row, claims_of, stored_job, to_json
 from autocron.store.stored_settings import settings_of, stored_name
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-Row = tuple[Any, ...]
 Parameters = Sequence[Any] | Mapping[str, Any]
 Step = tuple[str, Parameters]  # a statement's name and what goes into it
 T = TypeVar("T")
-_decode_claims = msgspec.json.Decoder(list[Claim]).decode
 _decode_call = msgspec.json.Decoder(tuple[list[msgspec.Raw], dict[str, msgspec.Raw]]).decode
-_decode_uuids = msgspec.json.Decoder(list[str]).decode
-_NOTHING = {"past_attempts": "[]", "progress": "null"}
-MAX_BATCH = 8 << 20  # characters of results that go to the database as one text
 CHECKED_CODE = "checked_code"  # stands among the settings
 CALL_LIMIT = 5.0  # seconds that a caller waits for the database
 CALL_TIME = 0.001  # seconds more for each of many calls
-
-
-class BadRow(StoreError):
-    """The database works, but what is in one row cannot be stored, or cannot be read."""
 
 
 class Driver(Protocol):
@@ -109,19 +106,6 @@ class Transaction(Protocol):
         ...
 
 
-class Exchange(msgspec.Struct, frozen=True):
-    """What an exchange gave."""
-
-    refused: list[str]  # uuids of transitions that changed nothing: late, or told twice
-    claims: list[Claim]
-    next_due: float | None
-    unstorable: dict[str, str] = {}  # by uuid, why the database does not take the transition
-    parked: list[str] = []  # what is wrong with jobs that could not be claimed
-    cancelled: list[str] = []  # jobs that waited for one that has not succeeded
-    may_expire: bool = False  # due jobs were not claimed, as they have expired, or some that may expire wait again
-    awaited: list[str] = []  # jobs that ended and that other nodes wait for
-
-
 class Store:
     """The database, in the words of the domain.
 
@@ -131,6 +115,8 @@ class Store:
     def __init__(self, driver: Driver, host: str | None = None) -> None:
         self._driver = driver
         self._host = host  # the name of this machine, where several share a database
+        self._turn = ""  # the queue that had the last turn at a claim of all queues
+        self._swept = ""  # the limit at which the search for unused ones has arrived
         self.node: int | None = None  # who claims, where several nodes share a database
         self.tell_nodes: Callable[[], None] = driver.tell_nodes
         self.check: Callable[[], None] = driver.check
@@ -143,117 +129,139 @@ class Store:
         """Claim as this node."""
         self.node = node
 
-    def insert(self, job: NewJob, limit: float = CALL_LIMIT) -> bool:
+    def insert(self, job: NewJob, limit: float = CALL_LIMIT) -> str | None:
         """Keep a call; it is safe when this returns.
 
         Returns:
-            False when the autocron lock is on and nothing was stored.
-        """
-        return self._driver.write("insert", msgspec.structs.asdict(job), limit) == 1
+            The uuid of the job that the call has come to: that of its duplicate where there may be one only. None when
+            the autocron lock is on and nothing was stored.
 
-    def insert_all(self, calls: Sequence[Call], now: float) -> bool:
+        Raises:
+            DuplicateJob: there may be one only, and the call says that another one is an error.
+        """
+        if job.placing is PLAIN or job.placing.is_free:
+            return job.uuid if self._driver.write("insert", columns(job), limit) == 1 else None
+        with self._driver.transaction(limit) as transaction:
+            return None if transaction.run("locked") == [(1,)] else place(transaction, job)
+
+    def insert_all(self, calls: Sequence[Call], now: float) -> list[str] | None:
         """Keep all of these calls, or none.
 
         Returns:
-            False when the autocron lock is on and nothing was stored.
+            The uuids of the jobs that they have come to; None when the autocron lock is on and nothing was stored.
 
         Raises:
+            DuplicateJob: as for insert().
             ResultNotFound: one waits for a job that is not there.
         """
         with self._driver.transaction(CALL_LIMIT + len(calls) * CALL_TIME) as transaction:
             if transaction.run("locked") == [(1,)]:
-                return False
-            edges.insert(transaction, calls, now)
-        return True
+                return None
+            return edges.insert(transaction, calls, now)
 
     def exchange(
-        self, transitions: Sequence[Transition], count: int, now: float, news: Sequence[News] = ()
+        self,
+        transitions: Sequence[Transition],
+        wanted: int | Mapping[str, int],
+        now: float,
+        news: Sequence[News] = (),
     ) -> Exchange:
-        """Store what claimed jobs said and became, and claim up to `count` due ones, in one transaction.
+        """Store what claimed jobs said and became, and claim due ones, in one transaction.
 
         One bad row stops no other: transitions that the database does not take are named in the answer, and jobs that
-        cannot be claimed are parked. When transitions had to be stored one by one, nothing is claimed; `next_due` then
-        says that there is more.
+        cannot be claimed are parked. When transitions had to be stored one by one, nothing is claimed; `due` then says
+        that there is more.
+
+        Args:
+            transitions: what became of claimed jobs.
+            wanted: how many jobs to claim at most, of each of these queues, or of all of them together.
+            now: what is due by now is claimed.
+            news: what running jobs have said.
         """
+        wanted = {ANY: wanted} if isinstance(wanted, int) else wanted
         try:
-            return self._exchange(transitions, count, now, news)
+            return self._exchange(transitions, wanted, now, news)
         except BadRow:
             if news:
-                self._exchange([], 0, now, news)
+                self._exchange([], {}, now, news)
             if not transitions:
-                return self._claim_around_bad(count, now)
-            return msgspec.structs.replace(self._store_around_bad(transitions, now), next_due=now)
+                return self._claim_around_bad(wanted, now)
+            return msgspec.structs.replace(self._store_around_bad(transitions, now), due=dict.fromkeys(wanted, now))
 
     def _store_around_bad(self, transitions: Sequence[Transition], now: float) -> Exchange:
         """Store transitions in halves, down to those that the database does not take."""
         try:
-            return self._exchange(transitions, 0, now)
+            return self._exchange(transitions, {}, now)
         except BadRow as error:
             if len(transitions) == 1:
-                return Exchange([], [], None, {transitions[0].uuid: str(error)})
+                return Exchange([], [], {}, {transitions[0].uuid: str(error)})
         middle = len(transitions) // 2
         one, other = (self._store_around_bad(some, now) for some in (transitions[:middle], transitions[middle:]))
         return Exchange(
             one.refused + other.refused,
             [],
-            None,
+            {},
             one.unstorable | other.unstorable,
             cancelled=one.cancelled + other.cancelled,
             awaited=one.awaited + other.awaited,
         )
 
-    def _claim_around_bad(self, count: int, now: float) -> Exchange:
+    def _claim_around_bad(self, wanted: Mapping[str, int], now: float) -> Exchange:
         """Claim ever fewer jobs until it works; the first one is parked when it cannot even be claimed alone."""
         parked = list[str]()
         while True:
             try:
-                return msgspec.structs.replace(self._exchange([], count, now), parked=parked)
+                return msgspec.structs.replace(self._exchange([], wanted, now), parked=parked)
             except BadRow as error:
-                if count == 1:
-                    ((first,),) = self._driver.read("first_due", {"now": now})
+                if error.place is None:
+                    raise
+                if max(wanted.values()) == 1:
+                    ((first,),) = self._driver.read("first_due", {**error.place._asdict(), "now": now})
                     parked.append(self._park(first, error))
-                count = max(1, count // 2)
+                wanted = {queue: max(1, count // 2) for queue, count in wanted.items()}
 
     def _park(self, row: int, why: BadRow) -> str:
         self._driver.write("park", (f"its row cannot be used: {why}", row), CALL_LIMIT)
         return f"row {row} of the table jobs is parked: {why}"
 
     def _exchange(
-        self, transitions: Sequence[Transition], count: int, now: float, news: Sequence[News] = ()
+        self, transitions: Sequence[Transition], wanted: Mapping[str, int], now: float, news: Sequence[News] = ()
     ) -> Exchange:
         finished = [transition for transition in transitions if isinstance(transition, Finished)]
         requeued = [transition for transition in transitions if isinstance(transition, Requeued)]
-        steps: list[Step] = [("tell", {"batch": _json(some)}) for some in _batches(news, _size_of_news)]
-        if failed := [_hook_call(one) for one in finished if one.state is State.FAILED]:
-            steps.append(("call_hooks", {"batch": _json(failed), "now": now}))
+        steps: list[Step] = [("tell", {"batch": to_json(some)}) for some in batches(news, size_of_news)]
+        if failed := [hook_call(one) for one in finished if one.state is State.FAILED]:
+            steps.append(("call_hooks", {"batch": to_json(failed), "now": now}))
         first = len(steps)
-        steps += [("finish", {"batch": _json(some), "now": now}) for some in _batches(finished, _size_of_result)]
-        steps += [("requeue", {"batch": _json(some), "now": now}) for some in _batches(requeued, _size_of_result)]
+        steps += [("finish", {"batch": to_json(some), "now": now}) for some in batches(finished, size_of_result)]
+        steps += [("requeue", {"batch": to_json(some), "now": now}) for some in batches(requeued, size_of_result)]
         ends = len(steps)
         steps += edges.steps(finished, now)
-        others = len(steps)
-        if count:
-            steps.append(("claim", {"now": now, "count": count, "node": self.node}))
-        steps.append(("next_due", {"now": now, "count": count}))
-
-        def read(rows: list[list[Row]]) -> Exchange:
-            told = [row for (row,) in rows[first:ends]]
-            late = [uuid for (uuids, *_) in told for uuid in _decode_uuids(uuids)]
-            awaited = [uuid for (_, *more) in told for uuids in more for uuid in _decode_uuids(uuids)]
-            cancelled = [row for some in rows[ends:others] for row in some]
-            awaited += [uuid for uuid, *more in cancelled if more == [True]]
-            ((text, due),) = rows[others] if count else [("[]", 0)]
-            claims = _claims(text)
-            ((next_due,),) = rows[-1]
-            if due == count > 0:
-                next_due = now
-            elif not isinstance(next_due, float):  # text sorts after all numbers: nothing else is queued
-                next_due = None
-            may_expire = len(claims) < due or not all(one.begun for one in requeued)
-            gone = [uuid for uuid, *_ in cancelled]
-            return Exchange(late, claims, next_due, cancelled=gone, may_expire=may_expire, awaited=awaited)
-
-        return self._driver.batch(steps, read)
+        not_begun = [one.uuid for one in finished if one.started_at is None]
+        not_begun += [one.uuid for one in requeued if not one.begun]
+        if not wanted and not not_begun:
+            levels = ("levels", {"now": now, "done": "[]"})
+            return self._driver.batch(
+                [*steps, levels],
+                lambda rows: exchanged_by(rows[first:ends], rows[ends:-1], next_moments(rows[-1])),
+            )
+        claimer = None
+        try:
+            with self._driver.transaction() as transaction:
+                rows = [transaction.run(*step) for step in steps]
+                exchange = exchanged_by(rows[first:ends], rows[ends:], {})
+                tokens = [(uuid,) for uuid in not_begun if uuid not in exchange.refused]
+                if tokens:
+                    transaction.many("give_back_token", tokens)
+                claimer = Claimer(transaction, now, self.node)
+                turn = claimer.claim(wanted, self._turn)
+                due = claimer.due()
+        except BadRow as error:
+            error.place = None if claimer is None else claimer.place
+            raise
+        self._turn = turn
+        may_expire = claimer.passed_over > 0 or not all(one.begun for one in requeued)
+        return msgspec.structs.replace(exchange, claims=claimer.claims, due=due, may_expire=may_expire)
 
     def expire(self, count: int, now: float, ttl: float) -> tuple[list[str], float | None]:
         """Cancel up to `count` jobs that were not begun in time.
@@ -278,6 +286,7 @@ class Store:
 
     def recover(self) -> tuple[list[Claim], list[str]]:
         """Give the claims of a node that is no more, and what is wrong with jobs that were parked instead."""
+        self._driver.write("look_at_lines", (), CALL_LIMIT)
         return self._claims_among(self._driver.read("running"))
 
     def held(self) -> list[Claim]:
@@ -289,7 +298,7 @@ class Store:
         for row, attempt in rows:
             try:
                 for (text,) in self._driver.read("claim_of", (row, attempt)):  # none when others have dealt with it
-                    claims += _claims(text)
+                    claims += claims_of(text)
             except BadRow as error:
                 parked.append(self._park(row, error))
         return claims, parked
@@ -297,12 +306,12 @@ class Store:
     def get(self, uuid: str, now: float) -> StoredJob | None:
         """Give a job; None when it is unknown or has expired."""
         rows = self._driver.read("get", {"uuid": uuid, "now": now})
-        return _stored_job(rows[0]) if rows else None
+        return stored_job(rows[0]) if rows else None
 
     def get_all(self, uuids: Iterable[str]) -> dict[str, StoredJob]:
         """Give those of the jobs that are there, by their uuids, even when they have expired."""
-        rows = self._driver.read("get_all", {"uuids": _json(list(uuids))})
-        return {row[0]: _stored_job(row) for row in rows}
+        rows = self._driver.read("get_all", {"uuids": to_json(list(uuids))})
+        return {row[0]: stored_job(row) for row in rows}
 
     def graph(self, uuid: str, now: float) -> list[Row]:
         """Give (uuid, task) of all jobs that are connected with this one by waiting, in the order of their calls."""
@@ -310,8 +319,19 @@ class Store:
 
     def find(self, which: Literal["running", "queued", "held", "failed"], count: int, now: float) -> list[StoredJob]:
         """Give jobs: what runs (oldest first), what comes next, what is parked, or what failed (last first)."""
+        if which == "queued":
+            return self._find_queued(count)
         parameters = {"count": count, "now": now} if which == "failed" else {"count": count}
-        return [_stored_job(row) for row in self._driver.read(f"find_{which}", parameters)]
+        return [stored_job(row) for row in self._driver.read(f"find_{which}", parameters)]
+
+    def _find_queued(self, count: int) -> list[StoredJob]:
+        places = self._driver.read("places", {"count": count})
+        names = ("limit_key", "queue", "priority")
+        found = list[tuple[int, float, StoredJob]]()
+        for where in places:
+            rows = self._driver.read("find_queued", {**dict(zip(names, where, strict=True)), "count": count})
+            found += [(-where[-1], job.run_at, job) for job in map(stored_job, rows)]
+        return [job for *_, job in sorted(found, key=lambda one: one[:2])][:count]
 
     def cancel(self, uuid: str, now: float, ttl: float) -> bool:
         """Cancel a job that is not begun; ask that one that runs be stopped.
@@ -335,7 +355,7 @@ class Store:
 
     def final_among(self, uuids: Iterable[str]) -> set[str]:
         """Give those of the jobs that have come to their end or are unknown."""
-        rows = self._driver.read("final_among", {"uuids": _json(list(uuids))})
+        rows = self._driver.read("final_among", {"uuids": to_json(list(uuids))})
         return {uuid for (uuid,) in rows}
 
     def counts(self, now: float) -> Counts:
@@ -344,15 +364,32 @@ class Store:
         ((scheduled, held),) = self._driver.read("count_queued", {"now": now})
         return Counts(by_state, scheduled, held)
 
+    def queues(self, now: float) -> list[QueueCounts]:
+        """Say what is in the queues that are used, or paused."""
+        rows = self._driver.read("queues", {"now": now})
+        return [QueueCounts(queue, due, later, running, bool(paused)) for queue, due, later, running, paused in rows]
+
+    def pause_queue(self, queue: str) -> bool:
+        """Let no job of a queue begin; give whether that is new."""
+        return self._driver.write("pause_queue", (queue,), CALL_LIMIT) == 1
+
+    def resume_queue(self, queue: str) -> bool:
+        """Let its jobs begin again; give whether that is new."""
+        return self._driver.write("resume_queue", (queue,), CALL_LIMIT) == 1
+
     def prune(self, now: float, count: int) -> int:
         """Delete up to `count` expired jobs; give how many there were.
 
-        A job whose value others are still to receive stays.
+        A job whose value others are still to receive stays. Unused limits are looked for among as many.
         """
+        keys = [key for (key,) in self._driver.read("limits_after", (self._swept, count))]
+        self._swept = keys[-1] if len(keys) == count else ""
+        if keys:
+            self._driver.write("drop_limits", {"keys": to_json(keys), "now": now}, CALL_LIMIT)
         with self._driver.transaction() as transaction:
             pruned = [uuid for (uuid,) in transaction.run("prune", {"now": now, "count": count})]
             if pruned:
-                transaction.run("forget_edges", {"uuids": _json(pruned)})
+                transaction.run("forget_edges", {"uuids": to_json(pruned)})
         return len(pruned)
 
     # Steps
@@ -385,7 +422,7 @@ class Store:
 
     def hold(self, reasons: Mapping[str, str | None]) -> None:
         """Park queued jobs, by their uuids, for these reasons; None: let go."""
-        self._driver.write("set_held", {"batch": _json(sorted(reasons.items()))}, CALL_LIMIT)
+        self._driver.write("set_held", {"batch": to_json(sorted(reasons.items()))}, CALL_LIMIT)
 
     def checked_code(self) -> str:
         """Give the mark of the code against which the queued jobs were checked last."""
@@ -404,7 +441,7 @@ class Store:
     def set(self, values: Mapping[str, Any]) -> None:
         """Store settings; the others stay."""
         with self._driver.transaction() as transaction:
-            transaction.many("set", [(stored_name(name, self._host), _json(values[name])) for name in sorted(values)])
+            transaction.many("set", [(stored_name(name, self._host), to_json(values[name])) for name in sorted(values)])
 
     def reset_settings(self) -> None:
         """Go back to the defaults. The lock stays as it is."""
@@ -445,10 +482,14 @@ class Store:
         """Forget a schedule; False when none of this name was added at run time."""
         return self._driver.write("remove", (schedule,), CALL_LIMIT) == 1
 
-    def run_now(self, schedule: str, job: NewJob) -> None:
-        """Keep a run of a schedule that belongs to no slot."""
+    def run_now(self, schedule: str, job: NewJob) -> str:
+        """Keep a run of a schedule that belongs to no slot; give the uuid of the job that it has come to.
+
+        Raises:
+            DuplicateJob: as for a call.
+        """
         with self._driver.transaction() as transaction:
-            transaction.many("fire", [_fired(schedule, None, job)])
+            return place(transaction, job, schedule)
 
     def declare(
         self,
@@ -470,16 +511,16 @@ class Store:
             now: new and changed schedules start here.
             failure_hooks: tasks that run for each job that failed, with the names of their modules.
         """
-        gone = {"modules": _json([*imported, *missing]), "names": _json([d.name for d in declarations])}
+        gone = {"modules": to_json([*imported, *missing]), "names": to_json([d.name for d in declarations])}
         in_order = sorted(declarations, key=lambda one: one.name)  # that others lock the same rows in
         with self._driver.transaction() as transaction:
             transaction.many("add_module", [(name,) for name in sorted(imported)])
             transaction.many("remove_module", [(name,) for name in missing])
             transaction.run("retire", gone)
             transaction.many("declare", [{**msgspec.structs.asdict(d), "now": now} for d in in_order])
-            transaction.run("forget_hooks", {"modules": gone["modules"], "names": _json(list(failure_hooks))})
+            transaction.run("forget_hooks", {"modules": gone["modules"], "names": to_json(list(failure_hooks))})
             transaction.many("add_hook", sorted(failure_hooks.items()))
-            transaction.run("release_held", {"tasks": _json(list(tasks))})
+            transaction.run("release_held", {"tasks": to_json(list(tasks))})
 
     def fire(self, schedule: str, cursor: float, jobs: Sequence[tuple[float, NewJob]], *, alone: bool) -> bool | None:
         """Move the schedule's cursor and store the jobs of its due slots, in one transaction.
@@ -498,12 +539,10 @@ class Store:
                 return None
             if alone and transaction.run("unfinished_of", (schedule,)) == [(1,)]:
                 return False
-            transaction.many("fire", [_fired(schedule, slot, job) for slot, job in jobs])
+            for slot, job in jobs:
+                with suppress(DuplicateJob):
+                    place(transaction, job, schedule, slot)
             return True
-
-
-def _fired(schedule: str, slot: float | None, job: NewJob) -> dict[str, Any]:
-    return {**msgspec.structs.asdict(job), "schedule": schedule, "slot": slot}
 
 
 def _queued_call(row: Row) -> QueuedCall:
@@ -520,55 +559,3 @@ def load_statements(dialect: str) -> dict[str, str]:
     text = files("autocron.store").joinpath(f"{dialect}.sql").read_text("utf-8")
     parts = (part.split("\n", 2) for part in text.split("-- name: ")[1:])
     return {name.strip(): statement.strip().removesuffix(";") for name, _purpose, statement in parts}
-
-
-def _hook_call(failed: Finished) -> tuple[str, int, str]:
-    """Give the job that fails, its attempt, and the arguments of the hooks that are to run for it."""
-    return failed.uuid, failed.attempt, encode_call((failed.uuid,), {})
-
-
-def _batches(items: Sequence[T], size_of: Callable[[T], int]) -> Iterator[Sequence[T]]:
-    """Cut where the items become too large for one text."""
-    start = size = 0
-    for number, item in enumerate(items):
-        size += size_of(item)
-        if size > MAX_BATCH:
-            yield items[start : number + 1]
-            start, size = number + 1, 0
-    if start < len(items):
-        yield items[start:]
-
-
-def _size_of_result(transition: Transition) -> int:
-    return len(transition.result) if isinstance(transition, Finished) and transition.result else 0
-
-
-def _size_of_news(news: News) -> int:
-    return len(news.output or "")
-
-
-def _claims(text: str) -> list[Claim]:
-    """Give what was claimed. SQLite keeps what others have stored, whatever the type of the column."""
-    try:
-        return _decode_claims(text)
-    except msgspec.DecodeError as error:
-        what = str(error).partition(" - at ")[0]
-        raise BadRow(f"it holds another type of value than autocron stores: {what}") from error
-
-
-def _stored_job(row: Row) -> StoredJob:
-    try:
-        names = StoredJob.__struct_fields__
-        values = dict(zip(names, row, strict=True))
-        for name in ("past_attempts", "progress"):
-            values[name] = msgspec.json.decode(values[name] or _NOTHING[name])
-        return msgspec.convert(values, StoredJob)
-    except msgspec.DecodeError as error:
-        raise BadRow(f"job {row[0]!r} is stored in a form that autocron does not write: {error}") from error
-
-
-def _json(value: Any) -> str:
-    try:
-        return msgspec.json.encode(value).decode()
-    except UnicodeEncodeError as error:
-        raise BadRow(f"a text cannot be stored: {error}") from error

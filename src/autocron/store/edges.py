@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from autocron.errors import ResultNotFound
-from autocron.model import Settings, State
+from autocron.model import PLAIN, Settings, State
+from autocron.store import placing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -16,22 +17,28 @@ if TYPE_CHECKING:
     from autocron.store.base import Step, Transaction
 
 
-def insert(transaction: Transaction, calls: Sequence[Call], now: float) -> None:
-    """Keep calls and what they wait for.
+def insert(transaction: Transaction, calls: Sequence[Call], now: float) -> list[str]:
+    """Keep calls and what they wait for; give the uuids of the jobs that they have come to.
 
     Raises:
+        DuplicateJob: a call has a duplicate, and says that this is an error.
         ResultNotFound: one waits for a job that is not there.
     """
-    transaction.many("insert_many", [_row(call, now) for call in calls])
+    uuids = [call.job.uuid for call in calls]
+    if not all(call.job.placing is PLAIN for call in calls):
+        calls, uuids = placing.place_all(transaction, calls, now)
+    else:
+        transaction.many("insert_many", [placing.row(call, now) for call in calls])
     edges = [(parent.uuid, call.job.uuid, parent.needed) for call in calls for parent in call.parents]
     if not edges:
-        return
+        return uuids
     wanted = sorted({parent for parent, _, _ in edges})
     there = {uuid for (uuid,) in transaction.run("parents", {"uuids": _json(wanted), "now": now})}
     if len(there) < len(wanted):
         raise _missing(calls, there)
     transaction.run("add_edges", {"edges": _json(edges)})
     settle(transaction, wanted, now)
+    return uuids
 
 
 def settle(transaction: Transaction, uuids: Iterable[str], now: float) -> list[str]:
@@ -57,10 +64,6 @@ def steps(finished: Sequence[Finished], now: float) -> list[Step]:
     ended = {"uuids": _json(one.uuid for one in finished)}
     failed = (one.uuid for one in finished if one.state is not State.SUCCEEDED)
     return [*(_cancel(uuid, now) for uuid in failed), ("close_edges", ended), ("release_waiting", ended)]
-
-
-def _row(call: Call, now: float) -> dict[str, Any]:
-    return {**msgspec.structs.asdict(call.job), "waiting": bool(call.parents), "now": now}
 
 
 def _cancel(parent: str, now: float) -> Step:

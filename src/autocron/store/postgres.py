@@ -9,7 +9,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from autocron.errors import ConfigError, StoreError
-from autocron.store.base import CALL_LIMIT, Parameters, Row, Step, Store, T, load_statements
+from autocron.store.base import CALL_LIMIT, Parameters, Step, Store, T, load_statements
 from autocron.store.moved import check_moved, marker_query
 from autocron.store.postgres_url import name, schema_of
 
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     import psycopg
+
+    from autocron.store.rows import Row
 
     Cursor = psycopg.Cursor[tuple[Any, ...]]
 

@@ -6,12 +6,14 @@
 
 -- name: insert
 -- Keep a call, unless the autocron lock is on.
-insert into {schema}.jobs (uuid, task, arguments, state, run_at, created_at, begin_by, policy)
+insert into {schema}.jobs (uuid, task, arguments, state, run_at, created_at, begin_by, policy, queue, priority,
+    limit_key, unique_key)
 select %(uuid)s, %(task)s, %(arguments)s, 'queued',
     case when %(is_moment)s then greatest(%(run_at)s::float8, {clock})
         else %(run_at)s::float8 + {clock} - %(created_at)s::float8 end, {clock},
     case when %(begins_by_moment)s then %(begin_by)s::float8
-        else %(begin_by)s::float8 + {clock} - %(created_at)s::float8 end, %(policy)s
+        else %(begin_by)s::float8 + {clock} - %(created_at)s::float8 end, %(policy)s, %(queue)s,
+    %(priority)s, %(limit_key)s, %(unique_key)s
 where not exists (select from {schema}.settings where name = 'locked' and value = 'true');
 
 -- name: locked
@@ -20,13 +22,15 @@ select exists (select from {schema}.settings where name = 'locked' and value = '
 
 -- name: insert_many
 -- Keep a call; `waiting` when it waits for others.
-insert into {schema}.jobs (uuid, task, arguments, state, run_at, created_at, begin_by, policy)
+insert into {schema}.jobs (uuid, task, arguments, state, run_at, created_at, begin_by, policy, queue, priority,
+    limit_key, unique_key)
 values (%(uuid)s, %(task)s, %(arguments)s, case when %(waiting)s then 'waiting' else 'queued' end,
     case when %(is_moment)s then greatest(%(run_at)s::float8, {clock})
         else %(run_at)s::float8 + {clock} - %(now)s::float8 end,
     %(created_at)s::float8 + {clock} - %(now)s::float8,
     case when %(begins_by_moment)s then %(begin_by)s::float8
-        else %(begin_by)s::float8 + {clock} - %(now)s::float8 end, %(policy)s);
+        else %(begin_by)s::float8 + {clock} - %(now)s::float8 end, %(policy)s, %(queue)s, %(priority)s,
+    %(limit_key)s, %(unique_key)s);
 
 -- name: parents
 -- Which of these jobs are there, for others to wait for them; they can't come to their end before that is committed.
@@ -111,13 +115,59 @@ update {schema}.jobs set state = 'queued'
 where uuid = any (array(select child from gone join {schema}.edges on parent = gone.uuid)) and state = 'waiting'
     and not exists (select from {schema}.edges where child = uuid and open);
 
+-- name: levels
+-- Each queue and priority of jobs that are queued, with the time at which the first is due, and the time to look at the
+-- first line of those under limits. What is due by now in a level where that was claimed is not waiting.
+with recursive clock as materialized (select {clock} as now),
+plain (queue, priority) as (
+    (select queue, priority from {schema}.jobs where limit_key = '' and state = 'queued' and held is null
+        order by queue, priority desc limit 1)
+    union all
+    select next.queue, next.priority from plain cross join lateral (
+        (select queue, priority from {schema}.jobs where limit_key = '' and state = 'queued' and held is null
+            and queue = plain.queue and priority < plain.priority order by priority desc limit 1)
+        union all
+        (select queue, priority from {schema}.jobs where limit_key = '' and state = 'queued' and held is null
+            and queue > plain.queue order by queue, priority desc limit 1)
+        limit 1
+    ) as next
+),
+limited (queue, priority) as (
+    (select queue, priority from {schema}.lines where next_at is not null order by queue, priority desc limit 1)
+    union all
+    select next.queue, next.priority from limited cross join lateral (
+        (select queue, priority from {schema}.lines where next_at is not null
+            and queue = limited.queue and priority < limited.priority order by priority desc limit 1)
+        union all
+        (select queue, priority from {schema}.lines where next_at is not null
+            and queue > limited.queue order by queue, priority desc limit 1)
+        limit 1
+    ) as next
+)
+select queue, priority, (
+    select run_at from {schema}.jobs where limit_key = '' and state = 'queued' and held is null
+        and queue = plain.queue and priority = plain.priority and run_at > (select case when exists (
+            select from json_array_elements(%(done)s::json) as done
+            where done->>0 = plain.queue and (done->>1)::integer = plain.priority
+        ) then now else '-infinity' end from clock)
+    order by run_at limit 1
+) - now + %(now)s::float8, null::float8
+from plain, clock where queue not in (select queue from {schema}.paused)
+union all
+select queue, priority, null, (
+    select next_at from {schema}.lines where next_at is not null
+        and queue = limited.queue and priority = limited.priority order by next_at limit 1
+) - now + %(now)s::float8
+from limited, clock where queue not in (select queue from {schema}.paused);
+
 -- name: claim
--- Take the jobs that have been due for longest, unless they have expired or others are taking them; give the claims, and
--- how many were due. A node that was declared dead takes nothing: nobody would look after it.
+-- Take the jobs of a level that have been due for longest, unless they have expired or others are taking them; give the
+-- claims, and how many were due. A node that was declared dead takes nothing: nobody would look after it.
 with clock as materialized (select {clock} as now),
 due as materialized (
     select ctid, begin_by is null or begin_by > (select now from clock) as is_wanted from {schema}.jobs
-    where state = 'queued' and held is null and run_at <= (select now from clock)
+    where state = 'queued' and held is null and limit_key = %(limit_key)s and queue = %(queue)s
+        and priority = %(priority)s and run_at <= (select now from clock)
         and (%(node)s::bigint is null or exists (select from {schema}.nodes where id = %(node)s))
     order by run_at, id limit %(count)s for update skip locked
 ),
@@ -127,30 +177,121 @@ claimed as (
     where ctid = any (array(select ctid from due where is_wanted))
     returning id, run_at, json_build_array(
         uuid, attempt, task, arguments, crashes, losses, %(now)s::float8, retries,
-        begin_by + %(now)s::float8 - (select now from clock), policy
+        begin_by + %(now)s::float8 - (select now from clock), policy, queue
     ) as claim
 )
 select coalesce(json_agg(claim order by run_at, id), '[]')::text, (select count(*) from due) from claimed;
 
+-- name: due_times
+-- Since when the jobs of a level have been due.
+with clock as materialized (select {clock} as now)
+select run_at from {schema}.jobs
+where state = 'queued' and held is null and limit_key = %(limit_key)s and queue = %(queue)s
+        and priority = %(priority)s and run_at <= (select now from clock)
+order by run_at, id limit %(count)s;
+
 -- name: first_due
--- The job that is claimed next.
+-- The job of a level that is claimed next.
+with clock as materialized (select {clock} as now)
 select uuid from {schema}.jobs
-where state = 'queued' and held is null and run_at <= (select {clock}) order by run_at, id limit 1;
+where state = 'queued' and held is null and limit_key = %(limit_key)s and queue = %(queue)s
+        and priority = %(priority)s and run_at <= (select now from clock)
+order by run_at, id limit 1;
+
+-- name: due_lines
+-- The lines of a level that are to be looked at, and that no other node looks at.
+select limit_key from {schema}.lines
+where next_at is not null and queue = %(queue)s and priority = %(priority)s and next_at <= (select {clock})
+order by next_at limit %(count)s for update skip locked;
+
+-- name: bucket
+-- A limit, when its bucket is full, and how many of its jobs run; no row: somebody else is at it.
+select concurrency, burst, period, full_at - {clock} + %(now)s::float8, (
+    select count(*) from {schema}.jobs where limit_key = %(limit_key)s and limit_key <> '' and state = 'running'
+)
+from {schema}.limits where key = %(limit_key)s for update skip locked;
+
+-- name: take_tokens
+-- The bucket will be full at another time.
+update {schema}.limits set full_at = %(full_at)s::float8 + {clock} - %(now)s::float8 where key = %(limit_key)s;
+
+-- name: give_back_token
+-- A claimed job was not begun.
+update {schema}.limits set full_at = full_at - period / burst
+where burst is not null and key = (select limit_key from {schema}.jobs where uuid = %s and limit_key <> '');
+
+-- name: first_time
+-- Since when, or from when, the first job of a line is due.
+select (
+    select run_at from {schema}.jobs where state = 'queued' and held is null and limit_key = %(limit_key)s
+        and queue = %(queue)s and priority = %(priority)s
+    order by run_at limit 1
+) - {clock} + %(now)s::float8;
+
+-- name: set_line
+-- When a line is to be looked at.
+update {schema}.lines set next_at = %(next_at)s::float8 + {clock} - %(now)s::float8
+where limit_key = %(limit_key)s and queue = %(queue)s and priority = %(priority)s;
+
+-- name: drop_line
+-- Nobody stands in a line.
+delete from {schema}.lines where limit_key = %(limit_key)s and queue = %(queue)s and priority = %(priority)s;
+
+-- name: look_at_lines
+-- All lines that wait for the end of a job are to be looked at: nobody may have seen it.
+update {schema}.lines set next_at = 0 where next_at is null;
+
+-- name: limit
+-- The last call says what a limit is.
+insert into {schema}.limits (key, concurrency, burst, period) values (%s, %s, %s, %s)
+on conflict (key) do update set concurrency = excluded.concurrency, burst = excluded.burst, period = excluded.period;
+
+-- name: line_up
+-- A job stands in line. A line that waits for the end of a job goes on to do so.
+insert into {schema}.lines (limit_key, queue, priority, next_at)
+select limit_key, queue, priority, run_at from {schema}.jobs where uuid = %(uuid)s
+on conflict (limit_key, queue, priority) do update set next_at =
+    case when lines.next_at is null then null else least(lines.next_at, excluded.next_at) end;
+
+-- name: limits_after
+-- Limits, in the order of their keys.
+select key from {schema}.limits where key > %s order by key limit %s;
+
+-- name: drop_limits
+-- Those of these limits that are under nobody's use and have a full bucket.
+delete from {schema}.limits
+where key in (select json_array_elements_text(%(keys)s::json)) and full_at <= {clock} and not exists (
+    select from {schema}.jobs where limit_key = key and limit_key <> '' and state in ('waiting', 'queued', 'running')
+);
+
+-- name: lock_key
+-- Calls with one key come one after another.
+select pg_advisory_xact_lock(hashtextextended(%(task)s || chr(31) || %(unique_key)s, 0));
+
+-- name: holder_of
+-- The job that has a unique key, and whether it has it no more.
+select uuid, state, state in ('failed', 'cancelled') or (state = 'succeeded' and
+    finished_at + coalesce(substring(policy from '"unique_for":([0-9.e+-]+)')::float8, 0) <= {clock})
+from {schema}.jobs where task = %(task)s and unique_key = %(unique_key)s;
+
+-- name: free_key
+-- A job that has the key no more.
+update {schema}.jobs set unique_key = null where uuid = %s;
+
+-- name: replace
+-- A queued job becomes that of another call; no row: it is queued no more.
+update {schema}.jobs set arguments = %(arguments)s,
+    run_at = case when %(is_moment)s then greatest(%(run_at)s::float8, {clock})
+        else %(run_at)s::float8 + {clock} - %(created_at)s::float8 end, created_at = {clock},
+    begin_by = case when %(begins_by_moment)s then %(begin_by)s::float8
+        else %(begin_by)s::float8 + {clock} - %(created_at)s::float8 end,
+    policy = %(policy)s, queue = %(queue)s, priority = %(priority)s, limit_key = %(limit_key)s, held = null, retries = 0
+where uuid = %(replaced)s and state = 'queued' returning uuid;
 
 -- name: park
 -- A job cannot be run as it is stored.
 update {schema}.jobs set state = 'queued', held = %s, started_at = null, node = null
 where uuid = %s and state in ('queued', 'running');
-
--- name: next_due
--- When the next waiting job is due; after a claim, what is due by now is not waiting.
-with clock as materialized (select {clock} as now)
-select (
-    select run_at from {schema}.jobs
-    where state = 'queued' and held is null
-        and run_at > (select case when %(count)s = 0 then '-infinity' else now end from clock)
-    order by run_at limit 1
-) - now + %(now)s::float8 from clock;
 
 -- name: tell
 -- What running jobs have said about themselves; what comes too late changes nothing.
@@ -270,7 +411,7 @@ order by started_at, id;
 -- name: claim_of
 -- What was claimed with a job, if it still runs.
 select json_build_array(
-    json_build_array(uuid, attempt, task, arguments, crashes, losses, started_at, retries, begin_by, policy)
+    json_build_array(uuid, attempt, task, arguments, crashes, losses, started_at, retries, begin_by, policy, queue)
 )::text from {schema}.jobs where uuid = %s and attempt = %s and state = 'running';
 
 -- name: get
@@ -304,11 +445,31 @@ select uuid, task, state, held, attempt, created_at, run_at, started_at, finishe
     traceback, past_attempts, progress, ''
 from {schema}.jobs where state = 'running' order by started_at limit %(count)s;
 
+-- name: places
+-- Where jobs are queued: the levels, and as many lines.
+with recursive plain (queue, priority) as (
+    (select queue, priority from {schema}.jobs where limit_key = '' and state = 'queued' and held is null
+        order by queue, priority desc limit 1)
+    union all
+    select next.queue, next.priority from plain cross join lateral (
+        (select queue, priority from {schema}.jobs where limit_key = '' and state = 'queued' and held is null
+            and queue = plain.queue and priority < plain.priority order by priority desc limit 1)
+        union all
+        (select queue, priority from {schema}.jobs where limit_key = '' and state = 'queued' and held is null
+            and queue > plain.queue order by queue, priority desc limit 1)
+        limit 1
+    ) as next
+)
+select '', queue, priority from plain
+union all
+(select limit_key, queue, priority from {schema}.lines limit %(count)s);
+
 -- name: find_queued
--- What comes next.
+-- What comes next at a place.
 select uuid, task, state, held, attempt, created_at, run_at, started_at, finished_at, null, error_message,
     traceback, past_attempts, progress, ''
-from {schema}.jobs where state = 'queued' and held is null order by run_at, id limit %(count)s;
+from {schema}.jobs where state = 'queued' and held is null
+    and limit_key = %(limit_key)s and queue = %(queue)s and priority = %(priority)s order by run_at, id limit %(count)s;
 
 -- name: find_held
 -- What is parked.
@@ -339,6 +500,26 @@ select state, count(*) from {schema}.jobs group by state;
 -- How many queued jobs are due later, and how many are parked.
 select count(*) filter (where held is null and run_at > now), count(*) filter (where held is not null)
 from {schema}.jobs, (select {clock} as now) as clock where state = 'queued';
+
+-- name: queues
+-- What is in each queue.
+select queue, sum(due)::integer, sum(later)::integer, sum(running)::integer, max(paused) from (
+    select queue, (state = 'queued' and held is null and run_at <= now)::integer as due,
+        (state = 'queued' and held is null and run_at > now)::integer as later,
+        (state = 'running')::integer as running, 0 as paused
+    from {schema}.jobs, (select {clock} as now) as clock where state in ('queued', 'running')
+    union all
+    select queue, 0, 0, 0, 1 from {schema}.paused
+) as jobs
+group by queue order by queue;
+
+-- name: pause_queue
+-- No job of this queue begins.
+insert into {schema}.paused (queue) values (%s) on conflict do nothing;
+
+-- name: resume_queue
+-- Jobs of this queue may begin again.
+delete from {schema}.paused where queue = %s;
 
 -- name: release_held
 -- Some jobs that were parked as these tasks were unknown may run: the code has them now.
@@ -410,7 +591,7 @@ delete from {schema}.modules where name = %s;
 
 -- name: schedules
 -- All schedules, except those that the code does not declare any more, with their cursors.
-select name, task, module, text, tz, missed, overlap, expires, policy, arguments, cursor, paused
+select name, task, module, text, tz, missed, overlap, expires, policy, arguments, placement, cursor, paused
 from {schema}.schedules where active order by name;
 
 -- name: module_of
@@ -427,19 +608,19 @@ delete from {schema}.schedules where name = %s and module is null;
 
 -- name: declare
 -- There is this schedule. A new or changed one starts now; an unchanged one goes on at its cursor; a paused one rests.
-insert into {schema}.schedules (name, task, module, text, tz, missed, overlap, expires, policy, arguments, cursor, active)
+insert into {schema}.schedules (name, task, module, text, tz, missed, overlap, expires, policy, arguments, placement, cursor, active)
 values (%(name)s, %(task)s, %(module)s, %(text)s, %(tz)s, %(missed)s, %(overlap)s, %(expires)s, %(policy)s,
-    %(arguments)s, {clock}, true)
+    %(arguments)s, %(placing)s, {clock}, true)
 on conflict (name) do update set
     cursor = case when schedules.text = excluded.text and schedules.tz = excluded.tz then schedules.cursor
         else excluded.cursor end,
     task = excluded.task, module = excluded.module, text = excluded.text, tz = excluded.tz,
     missed = excluded.missed, overlap = excluded.overlap, expires = excluded.expires, policy = excluded.policy,
-    arguments = excluded.arguments, active = true
+    arguments = excluded.arguments, placement = excluded.placement, active = true
 where (schedules.task, schedules.module, schedules.text, schedules.tz, schedules.missed, schedules.overlap,
-    schedules.expires, schedules.policy, schedules.arguments, schedules.active)
+    schedules.expires, schedules.policy, schedules.arguments, schedules.placement, schedules.active)
     is distinct from (excluded.task, excluded.module, excluded.text, excluded.tz, excluded.missed, excluded.overlap,
-        excluded.expires, excluded.policy, excluded.arguments, true);
+        excluded.expires, excluded.policy, excluded.arguments, excluded.placement, true);
 
 -- name: retire
 -- These modules were imported, and these schedules are all that they declare.
@@ -465,9 +646,10 @@ select exists (
 
 -- name: fire
 -- The job of a slot, or of none; a slot has one job at most.
-insert into {schema}.jobs (uuid, task, arguments, state, run_at, created_at, begin_by, policy, schedule, slot)
-values (%(uuid)s, %(task)s, %(arguments)s, 'queued', %(run_at)s, %(created_at)s, %(begin_by)s, %(policy)s, %(schedule)s,
-    %(slot)s)
+insert into {schema}.jobs (uuid, task, arguments, state, run_at, created_at, begin_by, policy, queue, priority,
+    limit_key, unique_key, schedule, slot)
+values (%(uuid)s, %(task)s, %(arguments)s, 'queued', %(run_at)s, %(created_at)s, %(begin_by)s, %(policy)s, %(queue)s,
+    %(priority)s, %(limit_key)s, %(unique_key)s, %(schedule)s, %(slot)s)
 on conflict do nothing;
 
 -- name: step

@@ -11,9 +11,9 @@ from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from autocron.errors import ConfigError, StoreBusy, StoreError, StoreMoved
-from autocron.store.base import BadRow
 from autocron.store.moved import notice_in
 from autocron.store.postgres_url import for_libpq, schema_of, secrets
+from autocron.store.rows import BadRow
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import apsw
 
 from autocron.errors import StoreBusy, StoreError
-from autocron.store.base import CALL_LIMIT, Parameters, Row, Step, Store, T, load_statements
+from autocron.store.base import CALL_LIMIT, Parameters, Step, Store, T, load_statements
 from autocron.store.files import Identity, check_suitable, check_unchanged, identity
 from autocron.store.gate import Gate, gate_of
 from autocron.store.moved import check_moved, marker_query
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from autocron.model import Durability
+    from autocron.store.rows import Row
 
 
 CHECK_EVERY = 0.001  # seconds; who calls more often need not pay each time for a look at the files

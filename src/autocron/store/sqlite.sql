@@ -2,8 +2,9 @@
 
 -- name: insert
 -- Keep a call, unless the autocron lock is on.
-insert into jobs (uuid, task, arguments, state, run_at, created_at, begin_by, policy)
-select :uuid, :task, :arguments, 'queued', :run_at, :created_at, :begin_by, :policy
+insert into jobs (uuid, task, arguments, state, run_at, created_at, begin_by, policy, queue, priority, limit_key, unique_key)
+select :uuid, :task, :arguments, 'queued', :run_at, :created_at, :begin_by, :policy, :queue, :priority, :limit_key,
+    :unique_key
 where not exists (select 1 from settings where name = 'locked' and value = 'true');
 
 -- name: locked
@@ -12,8 +13,9 @@ select exists (select 1 from settings where name = 'locked' and value = 'true');
 
 -- name: insert_many
 -- Keep a call; `waiting` when it waits for others.
-insert into jobs (uuid, task, arguments, state, run_at, created_at, begin_by, policy)
-values (:uuid, :task, :arguments, iif(:waiting, 'waiting', 'queued'), :run_at, :created_at, :begin_by, :policy);
+insert into jobs (uuid, task, arguments, state, run_at, created_at, begin_by, policy, queue, priority, limit_key, unique_key)
+values (:uuid, :task, :arguments, iif(:waiting, 'waiting', 'queued'), :run_at, :created_at, :begin_by, :policy, :queue,
+    :priority, :limit_key, :unique_key);
 
 -- name: parents
 -- Which of these jobs are there, for others to wait for them.
@@ -78,32 +80,157 @@ update jobs set state = 'queued'
 where uuid in (select child from gone cross join edges on edges.parent = one) and state = 'waiting'
     and not exists (select 1 from edges where child = uuid and open = 1);
 
+-- name: levels
+-- Each queue and priority of jobs that are queued, with the time at which the first is due, and the time to look at the
+-- first line of those under limits. What is due by now in a level where that was claimed is not waiting. From one pair to the next by the index: it does not matter how many jobs there are.
+with recursive
+plain (queue, priority) as (
+    values ('', 101)
+    union all
+    select next.queue, next.priority from plain join jobs as next on next.id = coalesce(
+        (select id from jobs where limit_key = '' and state = 'queued' and held is null
+            and queue = plain.queue and priority < plain.priority order by priority desc, run_at limit 1),
+        (select id from jobs where limit_key = '' and state = 'queued' and held is null
+            and queue > plain.queue order by queue, priority desc, run_at limit 1)
+    )
+),
+limited (queue, priority, next_at) as (
+    values ('', 101, null)
+    union all
+    select next.queue, next.priority, next.next_at from limited join lines as next on next.id = coalesce(
+        (select id from lines where next_at is not null
+            and queue = limited.queue and priority < limited.priority order by priority desc, next_at limit 1),
+        (select id from lines where next_at is not null
+            and queue > limited.queue order by queue, priority desc, next_at limit 1)
+    )
+)
+select queue, priority, (
+    select run_at from jobs where limit_key = '' and state = 'queued' and held is null
+        and queue = plain.queue and priority = plain.priority and run_at > iif(exists (
+            select 1 from json_each(:done) where value->>0 = plain.queue and value->>1 = plain.priority
+        ), :now, -1e999)
+    order by run_at limit 1
+), null from plain where priority < 101 and queue not in (select queue from paused)
+union all
+select queue, priority, null, next_at from limited where priority < 101 and queue not in (select queue from paused);
+
 -- name: claim
--- Take the jobs that have been due for longest, unless they have expired; give the claims, and how many were due.
+-- Take the jobs of a level that have been due for longest, unless they have expired; give the claims, and how many were
+-- due.
 select json_group_array(
-    json_array(uuid, attempt + 1, task, arguments, crashes, losses, :now, retries, begin_by, policy)
+    json_array(uuid, attempt + 1, task, arguments, crashes, losses, :now, retries, begin_by, policy, queue)
 ) filter (where begin_by is null or begin_by > :now), count(*) from (
-    select uuid, attempt, task, arguments, crashes, losses, retries, begin_by, policy from jobs
-    where state = 'queued' and held is null and run_at <= :now
+    select uuid, attempt, task, arguments, crashes, losses, retries, begin_by, policy, queue from jobs
+    where state = 'queued' and held is null and limit_key = :limit_key and queue = :queue and priority = :priority
+        and run_at <= :now
     order by run_at, id limit :count
 );
 update jobs set state = 'running', attempt = attempt + 1, started_at = :now, progress = null, output = ''
 where id in (
-    select id from jobs where state = 'queued' and held is null and run_at <= :now
+    select id from jobs
+    where state = 'queued' and held is null and limit_key = :limit_key and queue = :queue and priority = :priority
+        and run_at <= :now
     order by run_at, id limit :count
 ) and (begin_by is null or begin_by > :now);
 
+-- name: due_times
+-- Since when the jobs of a level have been due.
+select run_at from jobs
+where state = 'queued' and held is null and limit_key = :limit_key and queue = :queue and priority = :priority
+    and run_at <= :now
+order by run_at, id limit :count;
+
 -- name: first_due
--- The job that is claimed next.
-select id from jobs where state = 'queued' and held is null and run_at <= :now order by run_at, id limit 1;
+-- The job of a level that is claimed next.
+select id from jobs
+where state = 'queued' and held is null and limit_key = :limit_key and queue = :queue and priority = :priority
+    and run_at <= :now
+order by run_at, id limit 1;
+
+-- name: due_lines
+-- The lines of a level that are to be looked at.
+select limit_key from lines
+where next_at is not null and queue = :queue and priority = :priority and next_at <= :now
+order by next_at limit :count;
+
+-- name: bucket
+-- A limit, when its bucket is full, and how many of its jobs run; no row: somebody else is at it.
+select concurrency, burst, period, coalesce(full_at, 0), (
+    select count(*) from jobs where limit_key = :limit_key and limit_key <> '' and state = 'running'
+)
+from (select 1) left join limits on key = :limit_key;
+
+-- name: take_tokens
+-- The bucket will be full at another time.
+update limits set full_at = :full_at where key = :limit_key;
+
+-- name: give_back_token
+-- A claimed job was not begun.
+update limits set full_at = full_at - period / burst
+where burst is not null and key = (select limit_key from jobs where uuid = ? and limit_key <> '');
+
+-- name: first_time
+-- Since when, or from when, the first job of a line is due.
+select min(run_at) from jobs
+where state = 'queued' and held is null and limit_key = :limit_key and queue = :queue and priority = :priority;
+
+-- name: set_line
+-- When a line is to be looked at.
+update lines set next_at = :next_at where limit_key = :limit_key and queue = :queue and priority = :priority;
+
+-- name: drop_line
+-- Nobody stands in a line.
+delete from lines where limit_key = :limit_key and queue = :queue and priority = :priority;
+
+-- name: look_at_lines
+-- All lines that wait for the end of a job are to be looked at: nobody may have seen it.
+update lines set next_at = 0 where next_at is null;
+
+-- name: limit
+-- The last call says what a limit is.
+insert into limits (key, concurrency, burst, period) values (?, ?, ?, ?)
+on conflict (key) do update set concurrency = excluded.concurrency, burst = excluded.burst, period = excluded.period
+where (concurrency, burst, period) is not (excluded.concurrency, excluded.burst, excluded.period);
+
+-- name: line_up
+-- A job stands in line. A line that waits for the end of a job goes on to do so.
+insert into lines (limit_key, queue, priority, next_at)
+select limit_key, queue, priority, run_at from jobs where uuid = :uuid
+on conflict do update set next_at = min(next_at, excluded.next_at);
+
+-- name: limits_after
+-- Limits, in the order of their keys.
+select key from limits where key > ? order by key limit ?;
+
+-- name: drop_limits
+-- Those of these limits that are under nobody's use and have a full bucket.
+delete from limits where key in (select value from json_each(:keys)) and full_at <= :now and not exists (
+    select 1 from jobs where limit_key = key and limit_key <> '' and state in ('waiting', 'queued', 'running')
+);
+
+-- name: lock_key
+-- Calls with one key come one after another, as all writers do.
+select 1;
+
+-- name: holder_of
+-- The job that has a unique key, and whether it has it no more.
+select uuid, state, (state in ('failed', 'cancelled') or (state = 'succeeded' and
+    finished_at + coalesce(iif(json_valid(policy), policy->>'unique_for', null), 0) <= :now))
+from jobs where task = :task and unique_key = :unique_key;
+
+-- name: free_key
+-- A job that has the key no more.
+update jobs set unique_key = null where uuid = ?;
+
+-- name: replace
+-- A queued job becomes that of another call; no row: it is queued no more.
+update jobs set arguments = :arguments, run_at = :run_at, created_at = :created_at, begin_by = :begin_by,
+    policy = :policy, queue = :queue, priority = :priority, limit_key = :limit_key, held = null, retries = 0
+where uuid = :replaced and state = 'queued' returning uuid;
 
 -- name: park
 -- A job cannot be run as it is stored.
 update jobs set state = 'queued', held = ?, started_at = null where id = ? and state in ('queued', 'running');
-
--- name: next_due
--- When the next waiting job is due; after a claim, what is due by now is not waiting.
-select min(run_at) from jobs where state = 'queued' and held is null and run_at > iif(:count, :now, -1e999);
 
 -- name: tell
 -- What running jobs have said about themselves; what comes too late changes nothing.
@@ -187,7 +314,7 @@ select id, attempt from jobs where state = 'running';
 -- name: claim_of
 -- What was claimed with a job, if it still runs.
 select json_array(
-    json_array(uuid, attempt, task, arguments, crashes, losses, started_at, retries, begin_by, policy)
+    json_array(uuid, attempt, task, arguments, crashes, losses, started_at, retries, begin_by, policy, queue)
 ) from jobs where id = ? and attempt = ? and state = 'running';
 
 -- name: get
@@ -217,11 +344,28 @@ select uuid, task, state, held, attempt, created_at, run_at, started_at, finishe
     traceback, past_attempts, progress, ''
 from jobs where state = 'running' order by started_at limit :count;
 
+-- name: places
+-- Where jobs are queued: the levels, and as many lines.
+with recursive plain (queue, priority) as (
+    values ('', 101)
+    union all
+    select next.queue, next.priority from plain join jobs as next on next.id = coalesce(
+        (select id from jobs where limit_key = '' and state = 'queued' and held is null
+            and queue = plain.queue and priority < plain.priority order by priority desc, run_at limit 1),
+        (select id from jobs where limit_key = '' and state = 'queued' and held is null
+            and queue > plain.queue order by queue, priority desc, run_at limit 1)
+    )
+)
+select '', queue, priority from plain where priority < 101
+union all
+select * from (select limit_key, queue, priority from lines limit :count);
+
 -- name: find_queued
--- What comes next.
+-- What comes next at a place.
 select uuid, task, state, held, attempt, created_at, run_at, started_at, finished_at, null, error_message,
     traceback, past_attempts, progress, ''
-from jobs where state = 'queued' and held is null order by run_at, id limit :count;
+from jobs where state = 'queued' and held is null and limit_key = :limit_key and queue = :queue and priority = :priority
+order by run_at, id limit :count;
 
 -- name: find_held
 -- What is parked.
@@ -250,6 +394,25 @@ select state, count(*) from jobs group by state;
 -- How many queued jobs are due later, and how many are parked.
 select count(*) filter (where held is null and run_at > :now), count(*) filter (where held is not null)
 from jobs where state = 'queued';
+
+-- name: queues
+-- What is in each queue.
+select queue, sum(due), sum(later), sum(running), max(paused) from (
+    select queue, state = 'queued' and held is null and run_at <= :now as due,
+        state = 'queued' and held is null and run_at > :now as later, state = 'running' as running, 0 as paused
+    from jobs where state in ('queued', 'running')
+    union all
+    select queue, 0, 0, 0, 1 from paused
+)
+group by queue;
+
+-- name: pause_queue
+-- No job of this queue begins.
+insert into paused (queue) values (?) on conflict do nothing;
+
+-- name: resume_queue
+-- Jobs of this queue may begin again.
+delete from paused where queue = ?;
 
 -- name: release_held
 -- Some jobs that were parked as these tasks were unknown may run: the code has them now.
@@ -317,7 +480,7 @@ delete from modules where name = ?;
 
 -- name: schedules
 -- All schedules, except those that the code does not declare any more, with their cursors.
-select name, task, module, text, tz, missed, overlap, expires, policy, arguments, cursor, paused
+select name, task, module, text, tz, missed, overlap, expires, policy, arguments, placement, cursor, paused
 from schedules where active order by name;
 
 -- name: module_of
@@ -334,16 +497,16 @@ delete from schedules where name = ? and module is null;
 
 -- name: declare
 -- There is this schedule. A new or changed one starts now; an unchanged one goes on at its cursor; a paused one rests.
-insert into schedules (name, task, module, text, tz, missed, overlap, expires, policy, arguments, cursor, active)
-values (:name, :task, :module, :text, :tz, :missed, :overlap, :expires, :policy, :arguments, :now, 1)
+insert into schedules (name, task, module, text, tz, missed, overlap, expires, policy, arguments, placement, cursor, active)
+values (:name, :task, :module, :text, :tz, :missed, :overlap, :expires, :policy, :arguments, :placing, :now, 1)
 on conflict (name) do update set
     cursor = case when text = excluded.text and tz = excluded.tz then cursor else excluded.cursor end,
     task = excluded.task, module = excluded.module, text = excluded.text, tz = excluded.tz,
     missed = excluded.missed, overlap = excluded.overlap, expires = excluded.expires, policy = excluded.policy,
-    arguments = excluded.arguments, active = 1
-where (task, module, text, tz, missed, overlap, expires, policy, arguments, active)
+    arguments = excluded.arguments, placement = excluded.placement, active = 1
+where (task, module, text, tz, missed, overlap, expires, policy, arguments, placement, active)
     is not (excluded.task, excluded.module, excluded.text, excluded.tz, excluded.missed, excluded.overlap,
-        excluded.expires, excluded.policy, excluded.arguments, 1);
+        excluded.expires, excluded.policy, excluded.arguments, excluded.placement, 1);
 
 -- name: retire
 -- These modules were imported, and these schedules are all that they declare.
@@ -362,8 +525,10 @@ select exists (select 1 from jobs where schedule = ? and state in ('waiting', 'q
 
 -- name: fire
 -- The job of a slot, or of none; a slot has one job at most.
-insert into jobs (uuid, task, arguments, state, run_at, created_at, begin_by, policy, schedule, slot)
-values (:uuid, :task, :arguments, 'queued', :run_at, :created_at, :begin_by, :policy, :schedule, :slot)
+insert into jobs (uuid, task, arguments, state, run_at, created_at, begin_by, policy, queue, priority, limit_key,
+    unique_key, schedule, slot)
+values (:uuid, :task, :arguments, 'queued', :run_at, :created_at, :begin_by, :policy, :queue, :priority, :limit_key,
+    :unique_key, :schedule, :slot)
 on conflict do nothing;
 
 -- name: step

@@ -5,8 +5,8 @@ import os
 import apsw
 
 from autocron.errors import StoreBusy, StoreCorrupt, StoreError, StoreGone, StoreMoved
-from autocron.store.base import BadRow
 from autocron.store.moved import notice_in
+from autocron.store.rows import BadRow
 
 _UNCONVERTIBLE = (UnicodeError, OverflowError)  # texts and numbers
 _ERRORS_OF_A_ROW = (apsw.ConstraintError, apsw.TooBigError, apsw.MismatchError, *_UNCONVERTIBLE)

@@ -8,6 +8,10 @@ create table {schema}.jobs (
     state         text collate "C" not null,
     held          text,                      -- why a queued job is parked
     run_at        float8 not null,
+    queue         text collate "C" not null default 'default',
+    priority      integer not null default 0 check (priority between -100 and 100),
+    limit_key     text collate "C" not null default '',  -- of the table limits; '' for most jobs
+    unique_key    text collate "C",          -- no other unfinished job of the task has it
     attempt       integer not null default 0,
     crashes       integer not null default 0,
     losses        integer not null default 0,
@@ -38,7 +42,8 @@ create table {schema}.jobs (
     autovacuum_vacuum_insert_scale_factor = 0.1,
     autovacuum_analyze_scale_factor = 0.1
 );
-create index jobs_ready on {schema}.jobs (run_at, id) where state = 'queued' and held is null;
+create index jobs_ready on {schema}.jobs (limit_key, queue, priority desc, run_at, id)
+    where state = 'queued' and held is null;
 create index jobs_held on {schema}.jobs (task) where held is not null;
 create index jobs_running on {schema}.jobs (started_at) where state = 'running';
 create index jobs_failed on {schema}.jobs (finished_at) where state = 'failed';
@@ -48,6 +53,56 @@ create index jobs_to_stop on {schema}.jobs (uuid) where stop_asked and state in 
 create unique index jobs_slot on {schema}.jobs (schedule, slot) where schedule is not null;
 create index jobs_unfinished on {schema}.jobs (schedule)
     where schedule is not null and state in ('waiting', 'queued', 'running');
+create unique index jobs_unique on {schema}.jobs (task, unique_key) where unique_key is not null;
+create index jobs_limit_running on {schema}.jobs (limit_key) where limit_key <> '' and state = 'running';
+create index jobs_limit_unfinished on {schema}.jobs (limit_key)
+    where limit_key <> '' and state in ('waiting', 'queued', 'running');
+
+create table {schema}.limits (
+    key         text collate "C" primary key, -- a task, and a key of the arguments
+    concurrency integer,                     -- so many of its jobs run at once
+    burst       integer,                     -- tokens that the bucket holds
+    period      float8,                      -- seconds in which it becomes full
+    full_at     float8 not null default 0    -- when the bucket is full, if no job begins until then
+);
+
+create table {schema}.lines (                -- where jobs under a limit wait
+    id          bigint generated always as identity primary key,
+    limit_key   text collate "C" not null,
+    queue       text collate "C" not null,
+    priority    integer not null,
+    next_at     float8,                      -- when to look at it; null: when one of the running jobs has ended
+    unique (limit_key, queue, priority)
+);
+create index lines_ready on {schema}.lines (queue, priority desc, next_at) where next_at is not null;
+
+-- Whoever lets a job wait under a limit again, or end: its line is looked at. A line that waits for an end is left alone.
+create function {schema}.line_up() returns trigger language plpgsql as $$
+begin
+    insert into {schema}.lines (limit_key, queue, priority, next_at)
+    values (new.limit_key, new.queue, new.priority, new.run_at)
+    on conflict (limit_key, queue, priority) do update set next_at =
+        case when lines.next_at is null then null else least(lines.next_at, excluded.next_at) end;
+    return null;
+end $$;
+create function {schema}.give_place_back() returns trigger language plpgsql as $$
+begin
+    update {schema}.lines set next_at = 0 where limit_key = old.limit_key and next_at is null;
+    return null;
+end $$;
+create trigger jobs_line_update after update of state, held, run_at, limit_key, queue, priority on {schema}.jobs
+    for each row when (new.limit_key <> '' and new.state = 'queued' and new.held is null)
+    execute function {schema}.line_up();
+create trigger jobs_place_update after update of state on {schema}.jobs
+    for each row when (old.limit_key <> '' and old.state = 'running' and new.state <> 'running')
+    execute function {schema}.give_place_back();
+create trigger jobs_place_delete after delete on {schema}.jobs
+    for each row when (old.limit_key <> '' and old.state = 'running')
+    execute function {schema}.give_place_back();
+
+create table {schema}.paused (
+    queue text collate "C" primary key
+);
 
 create table {schema}.edges (                -- a job waits, or has waited, for the end of another one
     parent text collate "C" not null,
@@ -79,6 +134,7 @@ create table {schema}.schedules (
     policy  text,                            -- JSON: of its jobs
     arguments text not null,                 -- JSON: of its jobs
     paused  boolean not null default false,
+    placement text,                          -- JSON: of its jobs
     cursor  float8 not null,                 -- no slot up to here fires any more
     active  boolean not null                 -- false: no longer in the code
 );

@@ -1,0 +1,248 @@
+"""What a claim takes: shared out among the queues, by priority within each, and no more than the limits allow.
+
+A level is the jobs of one priority in one queue. Those under no limit are found by an index; those under limits stand
+in lines, one for each limit in each level. A line is looked at when its next job is due, when a token of its rate is
+there, or when one of its jobs has ended. So neither the number of jobs in a line nor that of lines matters, and the
+places of a limit are never counted in advance: they are what its running jobs leave.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from autocron.model import Claim, Limit
+from autocron.rates import next_token, take, tokens
+from autocron.store.rows import claims_of, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+ANY = ""  # stands for all queues
+
+
+class Statements(Protocol):
+    """Runs statements inside a transaction."""
+
+    def run(self, name: str, parameters: Any = ...) -> list[tuple[Any, ...]]:
+        """Run a statement."""
+        ...
+
+
+class Level(NamedTuple):
+    """Jobs of one priority in one queue.
+
+    Attributes:
+        plain_at: when the first job that is under no limit is due; None: there is none.
+        line_at: when the first line is to be looked at; None: there is none.
+    """
+
+    queue: str
+    priority: int
+    plain_at: float | None
+    line_at: float | None
+
+    @property
+    def next_at(self) -> float:
+        """When something may be claimed."""
+        return min(moment for moment in (self.plain_at, self.line_at) if moment is not None)
+
+
+class Place(NamedTuple):
+    """Where jobs are claimed: a level's jobs with this limit_key, "" for those under no limit."""
+
+    limit_key: str
+    queue: str
+    priority: int
+
+
+class Bucket(NamedTuple):
+    """A limit as it is now."""
+
+    limit: Limit
+    full_at: float
+    running: int
+
+    def places(self, wanted: int, now: float) -> int:
+        """Give how many of so many jobs may begin."""
+        there = tokens(self.limit, self.full_at, now)
+        if there is not None:
+            wanted = min(wanted, there)
+        if self.limit.concurrency is not None:
+            wanted = min(wanted, self.limit.concurrency - self.running)
+        return max(0, wanted)
+
+
+class Claimer:
+    """Claims jobs inside a transaction.
+
+    Args:
+        statements: of the transaction.
+        now: what is due by now is claimed.
+        node: who claims.
+
+    Attributes:
+        place: where jobs are being claimed just now.
+        claims: what was claimed.
+        passed_over: how many due jobs were not claimed, because they have expired.
+    """
+
+    def __init__(self, statements: Statements, now: float, node: int | None) -> None:
+        self._statements = statements
+        self._now = now
+        self._node = node
+        self._done: list[tuple[str, int]] = []  # levels of which all that is due was claimed
+        self._levels = self._read_levels()
+        self.place: Place | None = None
+        self.claims: list[Claim] = []
+        self.passed_over = 0
+
+    def claim(self, wanted: Mapping[str, int], after: str) -> str:
+        """Claim so many jobs of these queues.
+
+        Args:
+            wanted: how many of each; of ANY, shared out among all queues.
+            after: the queue that had the last turn.
+
+        Returns:
+            The queue that has had the last turn now.
+        """
+        for queue, count in wanted.items():
+            if queue == ANY:
+                after = self._share(count, after)
+            else:
+                self._take(queue, count)
+        return after
+
+    def due(self) -> dict[str, float]:
+        """Give when something may be claimed next, by the queues that have something."""
+        if self._done:
+            return _moments(self._read_levels())
+        earliest = self._now if self.claims or self.passed_over else 0.0  # more may be due: as much as was wanted was
+        return {queue: max(moment, earliest) for queue, moment in _moments(self._levels).items()}
+
+    def _read_levels(self) -> list[Level]:
+        return read_levels(self._statements.run("levels", {"now": self._now, "done": to_json(self._done)}))
+
+    def _share(self, count: int, after: str) -> str:
+        queues = sorted({level.queue for level in self._levels if level.next_at <= self._now})
+        queues = [queue for queue in queues if queue > after] + [queue for queue in queues if queue <= after]
+        while count and queues:
+            share = max(1, count // len(queues))
+            for queue in [*queues][:count]:
+                taken = self._take(queue, share)
+                count -= taken
+                if taken:
+                    after = queue
+                if taken < share:
+                    queues.remove(queue)
+        return after
+
+    def _take(self, queue: str, count: int) -> int:
+        """Claim up to `count` jobs of a queue; give how many were there."""
+        left = count
+        for level in self._levels:
+            if level.queue == queue and left and level.next_at <= self._now:
+                left -= self._take_level(level, left)
+        return count - left
+
+    def _take_level(self, level: Level, count: int) -> int:
+        plain = Place("", level.queue, level.priority)
+        if level.line_at is None or level.line_at > self._now:
+            taken = self._claim(plain, count)
+            if taken < count:
+                self._done.append((level.queue, level.priority))
+            return taken
+        times = {plain: self._times(plain, count)}
+        for (key,) in self._statements.run("due_lines", self._parameters(plain, count)):
+            place = Place(key, level.queue, level.priority)
+            if bucket := self._bucket(place):
+                places = bucket.places(count, self._now)
+                times[place] = self._times(place, places) if places else []
+        taken = 0
+        for place, number in longest_due(times, count).items():
+            before = len(self.claims)
+            taken += self._claim(place, number) if number else 0
+            if place.limit_key and (number or not times[place]):
+                self._move_on(place, len(self.claims) - before)
+        if len(times[plain]) < count:
+            self._done.append((level.queue, level.priority))
+        return taken
+
+    def _times(self, place: Place, count: int) -> list[float]:
+        return [run_at for (run_at,) in self._statements.run("due_times", self._parameters(place, count))]
+
+    def _claim(self, place: Place, count: int) -> int:
+        """Claim jobs that are there; give how many of them were, those that have expired among them."""
+        self.place = place
+        ((text, due),) = self._statements.run("claim", {**self._parameters(place, count), "node": self._node})
+        claims = claims_of(text)
+        self.place = None
+        self.claims += claims
+        self.passed_over += due - len(claims)
+        return int(due)
+
+    def _move_on(self, place: Place, begun: int) -> None:
+        """Say when a line is to be looked at again, after so many of its jobs were claimed."""
+        bucket, now, where = self._bucket(place), self._now, {**place._asdict(), "now": self._now}
+        if bucket is None:
+            return
+        limit, full_at = bucket.limit, take(bucket.limit, bucket.full_at, now, begun)
+        if begun and limit.burst is not None:
+            self._statements.run("take_tokens", {**where, "full_at": full_at})
+        ((next_at,),) = self._statements.run("first_time", where)
+        if next_at is None:
+            self._statements.run("drop_line", where)
+            return
+        if limit.concurrency is not None and bucket.running >= limit.concurrency:
+            next_at = None
+        elif tokens(limit, full_at, now) == 0:
+            next_at = max(next_at, next_token(limit, full_at))
+        self._statements.run("set_line", {**where, "next_at": next_at})
+
+    def _bucket(self, place: Place) -> Bucket | None:
+        rows = self._statements.run("bucket", {"limit_key": place.limit_key, "now": self._now})
+        for concurrency, burst, period, full_at, running in rows:
+            return Bucket(Limit(concurrency, burst, period), full_at, running)
+        return None
+
+    def _parameters(self, place: Place, count: int) -> dict[str, Any]:
+        return {**place._asdict(), "now": self._now, "count": count}
+
+
+def read_levels(rows: Iterable[tuple[Any, ...]]) -> list[Level]:
+    """Give the levels in which jobs are queued, by queue, the highest priority first, from rows of the database."""
+    levels: dict[tuple[str, int], Level] = {}
+    for queue, priority, plain_at, line_at in rows:
+        moment = plain_at if line_at is None else line_at
+        if not isinstance(moment, float) or not isinstance(queue, str):
+            continue  # what others have stored; text sorts after all numbers, so there is nothing else in this level
+        known = levels.get((queue, priority))
+        levels[queue, priority] = Level(queue, priority, plain_at if known is None else known.plain_at, line_at)
+    return [levels[key] for key in sorted(levels, key=lambda key: (key[0], -key[1]))]
+
+
+def next_moments(rows: Iterable[tuple[Any, ...]]) -> dict[str, float]:
+    """Give when something may be claimed, by queue, from rows of the database."""
+    return _moments(read_levels(rows))
+
+
+def _moments(levels: Iterable[Level]) -> dict[str, float]:
+    moments: dict[str, float] = {}
+    for level in levels:
+        moments[level.queue] = min(level.next_at, moments.get(level.queue, level.next_at))
+    return moments
+
+
+def longest_due(times: Mapping[Place, list[float]], count: int) -> dict[Place, int]:
+    """Choose the `count` jobs that have been due for longest; give how many that are at each place.
+
+    Args:
+        times: when the jobs of each place were due, in order.
+        count: how many to choose.
+    """
+    chosen = dict.fromkeys(times, 0)
+    moments = ((moment, place) for place, some in times.items() for moment in some)
+    for _, place in heapq.nsmallest(count, moments):
+        chosen[place] += 1
+    return chosen

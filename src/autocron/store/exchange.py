@@ -1,0 +1,80 @@
+"""What is exchanged with the database: the ends of claims for new ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from autocron.codec import encode_call
+from autocron.model import Claim, Finished, News, Transition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from autocron.store.rows import Row
+
+T = TypeVar("T")
+_decode_uuids = msgspec.json.Decoder(list[str]).decode
+MAX_BATCH = 8 << 20  # characters of results that go to the database as one text
+
+
+class Exchange(msgspec.Struct, frozen=True):
+    """What an exchange gave."""
+
+    refused: list[str]  # uuids of transitions that changed nothing: late, or told twice
+    claims: list[Claim]
+    due: dict[str, float] = {}  # by queue, when it may have something to be claimed
+    unstorable: dict[str, str] = {}  # by uuid, why the database does not take the transition
+    parked: list[str] = []  # what is wrong with jobs that could not be claimed
+    cancelled: list[str] = []  # jobs that waited for one that has not succeeded
+    may_expire: bool = False  # due jobs were not claimed, as they have expired, or some that may expire wait again
+    awaited: list[str] = []  # jobs that ended and that other nodes wait for
+
+    @property
+    def next_due(self) -> float | None:
+        """When there may be something to be claimed."""
+        return min(self.due.values(), default=None)
+
+
+def exchanged_by(ends: Sequence[list[Row]], others: Sequence[list[Row]], due: dict[str, float]) -> Exchange:
+    """Give what was exchanged.
+
+    Args:
+        ends: what the ends of claims have given, each in one row.
+        others: rows of what was cancelled because of them.
+        due: when there is something to be claimed, by queue.
+    """
+    told = [row for (row,) in ends]
+    late = [uuid for (uuids, *_) in told for uuid in _decode_uuids(uuids)]
+    awaited = [uuid for (_, *more) in told for uuids in more for uuid in _decode_uuids(uuids)]
+    cancelled = [row for some in others for row in some]
+    awaited += [uuid for uuid, *more in cancelled if more == [True]]
+    return Exchange(late, [], due, cancelled=[uuid for uuid, *_ in cancelled], awaited=awaited)
+
+
+def hook_call(failed: Finished) -> tuple[str, int, str]:
+    """Give the job that fails, its attempt, and the arguments of the hooks that are to run for it."""
+    return failed.uuid, failed.attempt, encode_call((failed.uuid,), {})
+
+
+def batches(items: Sequence[T], size_of: Callable[[T], int]) -> Iterator[Sequence[T]]:
+    """Cut where the items become too large for one text."""
+    start = size = 0
+    for number, item in enumerate(items):
+        size += size_of(item)
+        if size > MAX_BATCH:
+            yield items[start : number + 1]
+            start, size = number + 1, 0
+    if start < len(items):
+        yield items[start:]
+
+
+def size_of_result(transition: Transition) -> int:
+    """Give the characters of a result."""
+    return len(transition.result) if isinstance(transition, Finished) and transition.result else 0
+
+
+def size_of_news(news: News) -> int:
+    """Give the characters of an output."""
+    return len(news.output or "")
