@@ -178,7 +178,8 @@ class Store:
             now: what is due by now is claimed.
             news: what running jobs have said.
         """
-        wanted = {ANY: wanted} if isinstance(wanted, int) else wanted
+        if isinstance(wanted, int):
+            wanted = {ANY: wanted} if wanted else {}
         try:
             return self._exchange(transitions, wanted, now, news)
         except BadRow:
