@@ -16,6 +16,7 @@ from autocron.store.sqlite_open import PAGE_SIZE
 
 STATEMENTS = load_statements("sqlite")
 INSERT = "insert into jobs (uuid, task, arguments, state, run_at, created_at) values (?, ?, ?, 'queued', ?, ?)"
+LEVEL = {"limit_key": "", "queue": "default", "priority": 0}
 ARGUMENTS = encode_call((12345,), {})
 
 
@@ -56,7 +57,7 @@ def claims_and_finishes(count: int, batch: int) -> float:
         done, begin = 0, time.perf_counter()
         while done < count:
             with connection:
-                ((text, *_),) = connection.execute(STATEMENTS["claim"], {"now": now, "count": batch})
+                ((text, _due),) = connection.execute(STATEMENTS["claim"], {**LEVEL, "now": now, "count": batch})
                 claims = decode(text)
             ends = [(claim.uuid, claim.attempt, "succeeded", "null", "", "", now, now, now + 1800) for claim in claims]
             with connection:

@@ -17,9 +17,9 @@ TASKS = """
 
     @delay
     def sleep(gate):
-        note("begun", gate, os.getpid())
-        print("sleeping")
         try:
+            note("begun", gate, os.getpid())
+            print("sleeping")
             time.sleep(60)
         except (TaskTimeout, JobCancelled) as error:
             note("raised", type(error).__name__, current().cancelled)
