@@ -87,6 +87,11 @@ class Crew:
         return self._dispatcher.flooded
 
     @property
+    def has_unsent(self) -> bool:
+        """There are jobs that wait for a worker."""
+        return self._dispatcher.has_unsent
+
+    @property
     def generation(self) -> int:
         """Which version of the program the workers run."""
         return self._fleet.generation

@@ -91,6 +91,11 @@ class Dispatcher:
         return all(lane.empty for lane in self._lanes.values())
 
     @property
+    def has_unsent(self) -> bool:
+        """There are jobs that were not sent to any worker."""
+        return bool(self._sync.jobs or self._async.jobs or self._alone)
+
+    @property
     def flooded(self) -> bool:
         """Every worker has plenty of short jobs."""
         lanes = self._lanes.values()

@@ -6,6 +6,7 @@ Nothing here blocks: the store thread runs the SQL, and every socket is read and
 import contextlib
 import logging
 import os
+import select
 import selectors
 import signal
 import socket
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from autocron.store.postgres_nodes import Membership
 
 TICK = 1.0  # seconds; the longest sleep, so that a step of the clock is seen
-REST = 0.0008  # seconds between two looks while all workers have plenty to do
+REST = 0.0008  # seconds between two looks while all workers have plenty to do, or the store
 REST_BESIDE_CALLS = 0.003  # the same while applications store calls
 CALLED_LATELY = 0.1  # seconds
 CLAIMS_BESIDE_CALLS = 160
@@ -85,6 +86,8 @@ class Node:
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
         self._selector.register(self._wake_read, selectors.EVENT_READ, self._forget_wakes)
+        self._wakes = select.poll()
+        self._wakes.register(self._wake_read, select.POLLIN)
         self._log_file = OutputLog(place.files)
         self._audience = Audience(listener, self._selector, self._log_file, self._handle, self._app_gone)
         self._crew = Crew(self._selector, place, clock, self)
@@ -133,8 +136,7 @@ class Node:
     def run(self) -> None:
         """Work until nobody needs this node any more."""
         while not self._is_over():
-            if self._crew.flooded:
-                self._rest()
+            self._rest()
             for key, _ in self._selector.select(self._sleep()):
                 # An event before this one may have closed the descriptor; its number may belong to another by now.
                 if current := self._selector.get_map().get(key.fileobj):
@@ -150,7 +152,10 @@ class Node:
 
     def _rest(self) -> None:
         """Let answers gather: fewer and larger batches cost less, and applications find the database free."""
-        time.sleep(REST_BESIDE_CALLS if self._is_called() else REST)
+        if self._crew.flooded:
+            time.sleep(REST_BESIDE_CALLS if self._is_called() else REST)
+        elif self._exchanger.under_way and not self._crew.has_unsent:  # nothing can be done with them before that ends
+            self._wakes.poll(REST * 1000)
 
     def _is_called(self) -> bool:
         return self._clock.monotonic() < self._called_at + CALLED_LATELY
