@@ -16,7 +16,7 @@ from autocron.rates import next_token, take, tokens
 from autocron.store.rows import claims_of, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 ANY = ""  # stands for all queues
 
@@ -26,6 +26,10 @@ class Statements(Protocol):
 
     def run(self, name: str, parameters: Any = ...) -> list[tuple[Any, ...]]:
         """Run a statement."""
+        ...
+
+    def many(self, name: str, rows: Sequence[Any]) -> None:
+        """Run a statement once for each row."""
         ...
 
 

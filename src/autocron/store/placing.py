@@ -26,7 +26,7 @@ def columns(job: NewJob) -> dict[str, Any]:
 
 def row(call: Call, now: float) -> dict[str, Any]:
     """Give the parameters of the statement `insert_many`."""
-    return columns(call.job) | {"waiting": bool(call.parents), "now": now}
+    return columns(call.job) | {"placing": None, "waiting": bool(call.parents), "now": now}
 
 
 def place(statements: Statements, job: NewJob, schedule: str | None = None, slot: float | None = None) -> str:
@@ -80,7 +80,7 @@ def _place(statements: Statements, job: NewJob, statement: str, values: dict[str
     if job.placing.unique_key is not None and (uuid := _duplicate(statements, job, waits=waits)):
         return uuid
     _set_limit(statements, job)
-    statements.run(statement, values)
+    statements.many(statement, [values])
     if job.placing.limit_key and not waits:
         statements.run("line_up", {"uuid": job.uuid})
     return job.uuid

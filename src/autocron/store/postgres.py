@@ -8,6 +8,8 @@ from socket import gethostname
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from autocron.errors import ConfigError, StoreError
 from autocron.store.base import CALL_LIMIT, Parameters, Step, Store, T, load_statements
 from autocron.store.moved import check_moved, marker_query
@@ -32,7 +34,7 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     import psycopg
 
@@ -44,6 +46,8 @@ NOTICE_EVERY = 0.005  # seconds; each takes a lock that all who commit with one 
 PAUSE = 0.05  # seconds before a lost connection is made again, from the second time on
 APPLICATION_CONNECTIONS = 8  # of one process; a thread that needs one waits for another to give its back
 _CLOCK = "coalesce(%(clock)s::float8, extract(epoch from statement_timestamp())::float8)"
+_TAKE_BATCHES = {"insert_many"}
+_BATCH = 1000  # rows
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # in JSON; PostgreSQL's texts cannot hold it
 
 
@@ -205,10 +209,16 @@ class _Transaction:
         return _rows(self._execute(self._connection, name, parameters))
 
     def many(self, name: str, rows: Sequence[Parameters]) -> None:
-        """Run a statement once for each row."""
+        """Run a statement once for each row, or for many rows at once where it takes a batch."""
         with self._connection.pipeline():
-            for row in rows:
+            for row in _batched(rows) if name in _TAKE_BATCHES else rows:
                 self._execute(self._connection, name, row)
+
+
+def _batched(rows: Sequence[Parameters]) -> Iterator[Parameters]:
+    for start in range(0, len(rows), _BATCH):
+        some = rows[start : start + _BATCH]
+        yield {"batch": msgspec.json.encode(some).decode(), "now": dict(some[0])["now"]}
 
 
 def _rows(cursor: Cursor) -> list[Row]:

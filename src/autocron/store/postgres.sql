@@ -5,32 +5,31 @@
 -- be wrong. `offset 0` and a select where a join would do keep PostgreSQL from going through all jobs or edges.
 
 -- name: insert
--- Keep a call, unless the autocron lock is on.
-insert into {schema}.jobs (uuid, task, arguments, state, run_at, created_at, begin_by, policy, queue, priority,
-    limit_key, unique_key)
-select %(uuid)s, %(task)s, %(arguments)s, 'queued',
-    case when %(is_moment)s then greatest(%(run_at)s::float8, {clock})
-        else %(run_at)s::float8 + {clock} - %(created_at)s::float8 end, {clock},
-    case when %(begins_by_moment)s then %(begin_by)s::float8
-        else %(begin_by)s::float8 + {clock} - %(created_at)s::float8 end, %(policy)s, %(queue)s,
-    %(priority)s, %(limit_key)s, %(unique_key)s
-where not exists (select from {schema}.settings where name = 'locked' and value = 'true');
+-- Keep a call, unless the autocron lock is on. Applications prepare nothing, but a function's plan stays with its session.
+select from {schema}.enqueue(
+    %(uuid)s, %(task)s, %(arguments)s, %(run_at)s, %(is_moment)s, %(created_at)s, %(begin_by)s, %(begins_by_moment)s,
+    %(policy)s, %(queue)s, %(priority)s, %(limit_key)s, %(unique_key)s, %(clock)s
+);
 
 -- name: locked
 -- Is the autocron lock on?
 select exists (select from {schema}.settings where name = 'locked' and value = 'true')::integer;
 
 -- name: insert_many
--- Keep a call; `waiting` when it waits for others.
+-- Keep calls; `waiting` where they wait for others.
+with clock as materialized (select {clock} as now)
 insert into {schema}.jobs (uuid, task, arguments, state, run_at, created_at, begin_by, policy, queue, priority,
     limit_key, unique_key)
-values (%(uuid)s, %(task)s, %(arguments)s, case when %(waiting)s then 'waiting' else 'queued' end,
-    case when %(is_moment)s then greatest(%(run_at)s::float8, {clock})
-        else %(run_at)s::float8 + {clock} - %(now)s::float8 end,
-    %(created_at)s::float8 + {clock} - %(now)s::float8,
-    case when %(begins_by_moment)s then %(begin_by)s::float8
-        else %(begin_by)s::float8 + {clock} - %(now)s::float8 end, %(policy)s, %(queue)s, %(priority)s,
-    %(limit_key)s, %(unique_key)s);
+select uuid, task, arguments, case when waiting then 'waiting' else 'queued' end,
+    case when is_moment then greatest(run_at, clock.now) else run_at + clock.now - call.now end,
+    created_at + clock.now - call.now,
+    case when begins_by_moment then begin_by else begin_by + clock.now - call.now end, policy, queue, priority,
+    limit_key, unique_key
+from clock, json_to_recordset(%(batch)s::json) as call (
+    uuid text, task text, arguments text, waiting boolean, run_at float8, is_moment boolean, created_at float8,
+    now float8, begin_by float8, begins_by_moment boolean, policy text, queue text, priority integer, limit_key text,
+    unique_key text
+);
 
 -- name: parents
 -- Which of these jobs are there, for others to wait for them; they can't come to their end before that is committed.

@@ -170,3 +170,20 @@ create table {schema}.move (  -- one row while everything goes elsewhere or come
 );
 
 create table {schema}.version (number integer not null);
+
+-- Keeps a call, unless the autocron lock is on; gives a row when it did. `clock` is for tests, which have their own time.
+create function {schema}.enqueue(
+    uuid text, task text, arguments text, run_at float8, is_moment boolean, created_at float8, begin_by float8,
+    begins_by_moment boolean, policy text, queue text, priority integer, limit_key text, unique_key text, clock float8
+) returns setof integer language plpgsql as $$
+declare
+    now float8 := coalesce(clock, extract(epoch from statement_timestamp()));
+begin
+    return query
+    insert into {schema}.jobs (uuid, task, arguments, state, run_at, created_at, begin_by, policy, queue, priority,
+        limit_key, unique_key)
+    select $1, $2, $3, 'queued', case when is_moment then greatest($4, now) else $4 + now - $6 end, now,
+        case when begins_by_moment then $7 else $7 + now - $6 end, $9, $10, $11, $12, $13
+    where not exists (select from {schema}.settings where name = 'locked' and value = 'true')
+    returning 1;
+end $$;
