@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo demo-serve test check bench bench-anatomy bench-peers kills chaos coverage format clean
+.PHONY: demo demo-serve test check bench bench-postgres bench-scaling bench-churn bench-anatomy bench-peers kills chaos coverage format clean
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -34,6 +34,15 @@ check: $(VENV)/.ready         ## format, lint, types
 
 bench: $(VENV)/.ready         ## what it costs, measured
 	$(BIN)/python benchmarks/bench.py
+
+bench-postgres: $(VENV)/.ready ## the same on PostgreSQL
+	$(BIN)/python benchmarks/bench_postgres.py
+
+bench-scaling: $(VENV)/.ready ## many nodes on one PostgreSQL server
+	$(BIN)/python benchmarks/scaling.py
+
+bench-churn: $(VENV)/.ready   ## millions of jobs through one PostgreSQL table
+	$(BIN)/python benchmarks/churn.py $(JOBS)
 
 bench-anatomy: $(VENV)/.ready ## what the time of one job is spent on
 	$(BIN)/python benchmarks/anatomy.py

@@ -11,13 +11,13 @@ from typing import Any
 
 import autocron
 from autocron.cli.facts import ask_node
-from autocron.store.place import Place
+from autocron.store.place import find_place
 
 LIMIT = 60.0  # seconds until something is wrong
 
 
 @contextmanager
-def running(database: Path, workers: int) -> Iterator[Path]:
+def running(database: Path | str, workers: int) -> Iterator[Path | str]:
     """Give a database in use whose workers are ready, and end everything behind it."""
     autocron.start(database, workers)
     try:
@@ -27,8 +27,8 @@ def running(database: Path, workers: int) -> Iterator[Path]:
         autocron.stop()
 
 
-def ready_workers(database: Path) -> int:
-    status = ask_node(Place.of_file(database))
+def ready_workers(database: Path | str) -> int:
+    status = ask_node(find_place(database))
     return sum(worker.state == "ready" for worker in status.workers) if status else 0
 
 

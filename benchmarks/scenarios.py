@@ -8,20 +8,20 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-import apsw
 import tasks
+from database import Database, fill, query, store_of
 from measure import LIMIT, beside, percentile, running, wait_until
 
 import autocron
 from autocron.cli.facts import ask_node
 from autocron.codec import encode_call
-from autocron.model import Durability, Finished, State
+from autocron.model import Durability, Finished, NewJob, State
 from autocron.names import new_uuid
 from autocron.store.base import Store
-from autocron.store.place import Place
-from autocron.store.sqlite import open_store
+from autocron.store.place import find_place
 
 CALLS = 10_000
 DRAINED = 20_000
@@ -38,7 +38,7 @@ IDLE = 20.0  # seconds
 # Calls
 
 
-def calls(database: Path, durability: Durability) -> list[float]:
+def calls(database: Database, durability: Durability) -> list[float]:
     """Store calls that nobody runs; give the seconds that each took."""
     autocron.start(database, workers=0, durability=durability)
     tasks.nothing(0)  # opens the database
@@ -76,7 +76,7 @@ def producer(database: str, seconds: float, threads: int, pause: float, durabili
     return times
 
 
-def many_producers(database: Path, processes: int, threads: int, durability: Durability) -> list[float]:
+def many_producers(database: Database, processes: int, threads: int, durability: Durability) -> list[float]:
     """Call from many threads of many processes at once, the worker at work; give the seconds that each call took."""
     with running(database, 1):
         parts = beside(processes, "scenarios:producer", str(database), LOAD_SECONDS, threads, 0.0, durability)
@@ -86,13 +86,13 @@ def many_producers(database: Path, processes: int, threads: int, durability: Dur
 # Jobs
 
 
-def drain(database: Path, workers: int) -> float:
+def drain(database: Database, workers: int) -> float:
     """Store jobs, let workers run them, see in the database that each one succeeded; give the rate.
 
     The clock runs from the moment at which the first job has started: start() is measured by itself.
     """
     fill(database, DRAINED)
-    store = open_store(database)
+    store = store_of(database)
     with running(database, workers):
         wait_until(lambda: is_drained(store))
     succeeded = store.counts(time.time()).by_state.get(State.SUCCEEDED, 0)
@@ -118,7 +118,7 @@ class Load:
     drained: float  # per second
 
 
-def load(database: Path, pause: float) -> Load:
+def load(database: Database, pause: float) -> Load:
     """Let four processes call, with pauses of so many seconds, while two workers have more to do than they can."""
     fill(database, LOADED)
     with running(database, 2):
@@ -133,7 +133,7 @@ def load(database: Path, pause: float) -> Load:
     return Load(times, len(times) / LOAD_SECONDS, ended / (last - first))
 
 
-def idle_latency(database: Path) -> list[float]:
+def idle_latency(database: Database) -> list[float]:
     """Give the seconds from a call to the first line of its function, while nothing else is to be done."""
     with running(database, 1):
         late: list[float] = []
@@ -143,7 +143,39 @@ def idle_latency(database: Path) -> list[float]:
     return late
 
 
-def waiting(database: Path) -> list[float]:
+def remote_latency(database: str) -> list[float]:
+    """Give the seconds from a call to the first line of its function, on a PostgreSQL database, where the only node is
+    on another machine: it has another home.
+    """
+    with TemporaryDirectory() as home:
+        node = subprocess.Popen(
+            [sys.executable, "-c", f"import autocron, signal, tasks; autocron.start({database!r}, 1); signal.pause()"],
+            cwd=Path(__file__).parent,
+            env=os.environ | {"AUTOCRON_HOME": home},
+        )
+        store, late = store_of(database), list[float]()
+        try:
+            for _ in range(SAMPLES):
+                time.sleep(PAUSE)
+                late.append(called_from_afar(store) / 1e9)
+        finally:
+            node.terminate()
+            node.wait()
+        return late[1:]  # the first one waits for the node to start
+
+
+def called_from_afar(store: Store) -> int:
+    """Store a call as an application without a node does; give the nanoseconds until its function began."""
+    now = time.time()
+    job = NewJob(new_uuid(), "tasks.lateness", encode_call((time.time_ns(),), {}), now, now)
+    store.insert(job)
+    store.tell_nodes()
+    wait_until(lambda: bool(store.final_among([job.uuid])))
+    done = store.get(job.uuid, now)
+    return int(done.result or 0) if done else 0
+
+
+def waiting(database: Database) -> list[float]:
     """Give the seconds from a call until its caller has the value."""
     with running(database, 1):
         times: list[float] = []
@@ -155,7 +187,7 @@ def waiting(database: Path) -> list[float]:
     return times
 
 
-def steady_latency(database: Path) -> list[float]:
+def steady_latency(database: Database) -> list[float]:
     """Give the seconds from a call to the first line of its function, at a steady rate."""
     with running(database, 2):
         results = [tasks.lateness(time.time_ns()) for _ in paced(STEADY_RATE, STEADY_CALLS)]
@@ -163,7 +195,7 @@ def steady_latency(database: Path) -> list[float]:
         return [result.wait(LIMIT) / 1e9 for result in results]
 
 
-def mixed_latency(database: Path) -> list[float]:
+def mixed_latency(database: Database) -> list[float]:
     """Give the seconds from a call to the first line of its function, while each hundredth job takes long."""
     with running(database, 2):
         results: list[Any] = []
@@ -195,7 +227,7 @@ class Costs:
     exchange: float
 
 
-def costs(database: Path, waiting: int, finished: int) -> Costs:
+def costs(database: Database, waiting: int, finished: int) -> Costs:
     """Measure at the store with so many jobs in it."""
     fill(database, waiting, "queued")
     fill(database, finished, "succeeded")
@@ -206,7 +238,7 @@ def costs(database: Path, waiting: int, finished: int) -> Costs:
         tasks.nothing(number)
         times.append(time.perf_counter() - before)
     autocron.stop()
-    store = open_store(database)
+    store = store_of(database)
     ends: list[Finished] = []
     exchanges: list[float] = []
     for _ in range(GROWTH_SAMPLES // 100):
@@ -217,30 +249,6 @@ def costs(database: Path, waiting: int, finished: int) -> Costs:
         ends = [Finished(c.uuid, c.attempt, State.SUCCEEDED, "null", "", "", now, now, now + 1800) for c in claims]
     store.close()
     return Costs(percentile(times, 50) * 1e6, percentile(exchanges, 50) * 1e6 / 100)
-
-
-def fill(database: Path, count: int, state: str = "queued") -> None:
-    """Store so many jobs in one go, as the library itself will once it has calls in bulk."""
-    open_store(database).settings()  # creates it
-    arguments, now = encode_call((0,), {}), time.time()
-    end = (now, now, now + 86400.0) if state == "succeeded" else (None, None, None)
-    rows = ((new_uuid(), "tasks.nothing", arguments, state, now, now, *end) for _ in range(count))
-    connection = apsw.Connection(str(database))
-    with connection:
-        connection.executemany(
-            "insert into jobs (uuid, task, arguments, state, run_at, created_at, started_at, finished_at, expires_at)"
-            " values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            rows,
-        )
-    connection.close()
-
-
-def query(database: Path, sql: str) -> list[Any]:
-    connection = apsw.Connection(str(database))
-    connection.set_busy_timeout(5000)
-    rows = list(connection.execute(sql))
-    connection.close()
-    return rows
 
 
 # Processes
@@ -254,7 +262,7 @@ class Idle:
     bytes: dict[str, float]
 
 
-def idle(database: Path) -> Idle:
+def idle(database: Database) -> Idle:
     with running(database, 2):
         tasks.nothing(0).wait(LIMIT)
         time.sleep(2.0)
@@ -265,9 +273,9 @@ def idle(database: Path) -> Idle:
         return Idle(used, {name: sum(map(memory, of_kind)) for name, of_kind in pids.items()})
 
 
-def processes(database: Path) -> dict[str, list[int]]:
+def processes(database: Database) -> dict[str, list[int]]:
     """Give the process ids of all that belongs to a database."""
-    status = ask_node(Place.of_file(database))
+    status = ask_node(find_place(database))
     assert status is not None
     workers = [worker.pid for worker in status.workers]
     return {"application": [os.getpid()], "node": [status.pid], "workers": workers}
@@ -288,21 +296,21 @@ def memory(pid: int) -> int:
 # Starting
 
 
-def import_time(_: Path) -> float:
+def import_time(_: Database) -> float:
     return in_new_process("pass", "import autocron")
 
 
-def first_start(database: Path) -> float:
+def first_start(database: Database) -> float:
     return in_new_process("import autocron", f"autocron.start({str(database)!r}, 1)")
 
 
-def later_start(database: Path) -> float:
+def later_start(database: Database) -> float:
     """Give the seconds of a start() that finds a node, as in all processes of a server but the first."""
     with running(database, 1):
         return in_new_process("import autocron", f"autocron.start({str(database)!r}, 1)")
 
 
-def first_job(database: Path) -> float:
+def first_job(database: Database) -> float:
     """Give the seconds from start() to the first line of the first job."""
     code = f"before = time.time_ns(); autocron.start({str(database)!r}, 1); late = tasks.lateness(before).wait(10)"
     return in_new_process("import autocron, tasks", code, "late / 1e9")

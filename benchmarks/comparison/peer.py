@@ -50,7 +50,7 @@ class Peer:
 
     def prepare(self) -> None:
         """Make the virtual environment unless it is there with just these packages."""
-        packages = ["--editable", str(ROOT)] if self.checkout else list(self.dependencies)
+        packages = [*(["--editable", str(ROOT)] if self.checkout else []), *self.dependencies]
         make_environment(self.environment, interpreter(self.requires_python), packages)
 
     def ask_version(self) -> str:

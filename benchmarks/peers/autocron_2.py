@@ -45,3 +45,7 @@ def connect() -> None:
 
 def enqueue(number: int, nap: float) -> None:
     job(number, nap)
+
+
+def bulk(numbers: list[int]) -> None:
+    job.starmap((number, 0.0) for number in numbers)
