@@ -18,6 +18,10 @@ def test_jobs_are_spread_over_idle_workers():
     dispatcher.put(claims("a", "b", "c"))
     assert uuids(dispatcher.assign(0.0)) == [(1, "a"), (2, "b")]
     assert dispatcher.room() == 0
+    assert dispatcher.has_unsent
+    dispatcher.ended(1, "a", 1, 0.0, 0.0)
+    dispatcher.assign(0.0)
+    assert not dispatcher.has_unsent
 
 
 def test_room_counts_what_is_already_claimed():
