@@ -91,6 +91,11 @@ class Pools:
         """Every worker has plenty of short jobs."""
         return bool(self._pools) and all(pool.flooded for pool in self._pools.values())
 
+    @property
+    def has_unsent(self) -> bool:
+        """There are jobs that were not sent to any worker."""
+        return any(pool.has_unsent for pool in self._pools.values())
+
     def uuids(self) -> set[str]:
         """Give the names of all claimed jobs."""
         here = {claim.uuid for claim in self._homeless}
