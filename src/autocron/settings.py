@@ -27,34 +27,44 @@ class Settings(TypedDict, total=False):
     max_memory: int | None  # a worker is replaced between jobs when it has more bytes (None: never)
 
 
+NAMES = ("workers", *Settings.__annotations__)
+
+
 def wanted_settings(workers: int | None, durability: str, settings: Settings) -> dict[str, Any]:
     """Give the settings to store; refuse what can't be meant."""
     if not hasattr(os, "fork"):
         raise ConfigError("autocron needs POSIX processes and sockets: start() does not work on Windows, WSL is fine")
     if durability not in ("normal", "full"):
         raise ConfigError(f'durability: {durability!r} is neither "normal" nor "full"')
-    unknown = sorted(settings.keys() - Settings.__annotations__.keys())
-    if unknown:
-        raise ConfigError(f"there is no setting {unknown[0]!r}; there are {', '.join(Settings.__annotations__)}")
-    wanted: dict[str, Any] = {}
-    for name, value in settings.items():
-        if value is None and name in OPTIONAL:
-            wanted[name] = None
-        elif name in NUMBERS:
-            wanted[name] = _whole_number(value, name, 1)
-        elif name == "queues":
-            wanted[name] = _queues(value)
-        else:
-            wanted[name] = to_seconds(value, name)  # type: ignore[arg-type]
-    if workers is not None and _whole_number(workers, "workers", 0):
-        wanted["workers"] = workers
-        wanted.setdefault("queues", {})  # so many for all queues
-    if queues := wanted.get("queues"):
-        in_all = sum(queues.values())
-        if workers and workers != in_all:
-            raise ConfigError(f"workers: {workers}, but the queues have {in_all} in all; leave workers out")
-        wanted["workers"] = in_all
+    wanted = {name: value for setting in settings.items() for name, value in wanted_setting(*setting).items()}
+    if workers is None or not _whole_number(workers, "workers", 0):
+        return wanted
+    if not wanted.get("queues"):
+        return wanted | wanted_setting("workers", workers)
+    if workers != wanted["workers"]:
+        in_all = wanted["workers"]
+        raise ConfigError(f"workers: {workers}, but the queues have {in_all} in all; leave workers out")
     return wanted
+
+
+def wanted_setting(name: str, value: object) -> dict[str, Any]:
+    """Give what to store for one setting: workers and queues go together.
+
+    Raises:
+        ConfigError: there is none of this name, or the value can't be meant.
+    """
+    if name not in NAMES:
+        raise ConfigError(f"there is no setting {name!r}; there are {', '.join(NAMES)}")
+    if value is None and name in OPTIONAL:
+        return {name: None}
+    if name in NUMBERS:
+        return {name: _whole_number(value, name, 1)}
+    if name == "workers":
+        return {"workers": _whole_number(value, "workers", 1), "queues": {}}  # so many for all queues
+    if name == "queues":
+        queues = _queues(value)
+        return {"queues": queues, "workers": sum(queues.values())} if queues else {"queues": {}}
+    return {name: to_seconds(value, name)}  # type: ignore[arg-type]
 
 
 def _queues(value: object) -> dict[str, int]:

@@ -14,6 +14,8 @@ from rich.console import Console
 
 from autocron.bell import look, ring
 from autocron.cli import facts, live, moving, render, words
+from autocron.cli.opening import fail, open_existing
+from autocron.cli.setting import set_setting, store_and_tell, to_setting
 from autocron.clock import SystemClock
 from autocron.errors import AutocronError, StoreMoved
 from autocron.model import StoredSchedule
@@ -32,22 +34,9 @@ ROWS = 10
 
 @click.group(cls=words.Admin, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("database", callback=words.to_place)
-@click.option(
-    "--set-autocron-lock",
-    "locked",
-    type=click.Choice(list(words.SWITCH), case_sensitive=False),
-    callback=words.to_switch,
-    help="Stop all background work, or allow it again.",
-)
-@click.option("--set-max-workers", "workers", type=click.IntRange(1), metavar="N", help="Store the number of workers.")
-@click.option(
-    "--set-result-ttl",
-    "result_ttl",
-    type=click.FloatRange(0, min_open=True),
-    metavar="SECONDS",
-    callback=words.to_duration,
-    help="Store how long results are kept.",
-)
+@click.option("--set-autocron-lock", "locked", metavar="on|off", callback=to_setting, help="Stop all background work?")
+@click.option("--set-max-workers", "workers", metavar="N", callback=to_setting, help="As `set workers N`.")
+@click.option("--set-result-ttl", "result_ttl", metavar="SECONDS", callback=to_setting, help="As `set result_ttl`.")
 @click.option("--set-defaults", "defaults", is_flag=True, help="Go back to the default settings; the lock stays.")
 @click.option("--delete-database", "delete", is_flag=True, help="Delete the database and all jobs in it.")
 @click.option("--yes", is_flag=True, help="Do not ask before deleting.")
@@ -57,7 +46,7 @@ ROWS = 10
 @click.pass_context
 def autocron(
     ctx: click.Context, /, database: Place, *, delete: bool, yes: bool, defaults: bool, info: bool, as_json: bool,
-    **changes: bool | int | float | None,
+    **changes: dict[str, Any],
 ) -> None:  # fmt: skip
     """Look at a DATABASE of autocron (a name, a path, or a postgresql:// URL) and change its settings."""
     _check_combination(ctx)
@@ -67,20 +56,12 @@ def autocron(
     if delete:
         _delete(database, ask=not yes)
         return
-    store = _open(database)
-    wanted: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
-    if "workers" in wanted:
-        wanted["queues"] = {}  # so many for all queues
-    if defaults:
-        store.reset_settings()
-    if wanted:
-        store.set(wanted)
+    wanted = {name: value for change in changes.values() for name, value in change.items()}
+    shows = info or as_json or not (defaults or wanted)
     if defaults or wanted:
-        look(database.files)
-    if info or as_json or not (defaults or wanted):
-        _show(database, store, as_json=as_json)
-    else:
-        _tell_changes(database, store, None if defaults else wanted)
+        store_and_tell(database, wanted, defaults=defaults, quietly=shows)
+    if shows:
+        _show(database, as_json=as_json)
 
 
 @autocron.command()
@@ -88,7 +69,7 @@ def autocron(
 @click.pass_obj
 def top(database: Place, once: bool) -> None:
     """Show live what runs, what comes next and what failed; q ends it."""
-    store, console = _open(database), Console()
+    store, console = open_existing(database), Console()
 
     def frame() -> Any:
         return render.board(facts.collect_board(database, store, SystemClock(), ROWS))
@@ -109,7 +90,7 @@ def work(database: Place, modules: tuple[str, ...]) -> None:
     program = describe(Registry(), set(modules))
     folder = program.cwd
     if not Path(folder).is_dir():
-        _fail(f"the current folder, {folder}, was deleted; go to the one in which the modules are")
+        fail(f"the current folder, {folder}, was deleted; go to the one in which the modules are")
     program = msgspec.structs.replace(
         program,
         sys_path=[folder, *(entry for entry in program.sys_path[1:] if entry != folder)],
@@ -118,11 +99,11 @@ def work(database: Place, modules: tuple[str, ...]) -> None:
     paths.create_folder(database.files.parent)
     open_store(database).settings()  # a database that cannot be used is told here
     if owner := paths.other_owner(database.files):
-        _fail(
+        fail(
             f"{database} belongs to {owner}: workers of root would run that user's tasks as root. Run this as that user"
         )
     if run_foreground(database, program):
-        _fail(f"another node works on {database}; end the applications that use it, or let them do the work")
+        fail(f"another node works on {database}; end the applications that use it, or let them do the work")
 
 
 @autocron.group(invoke_without_command=True)
@@ -131,7 +112,7 @@ def schedules(ctx: click.Context) -> None:
     """Show the schedules; or let one rest, go on, or run now."""
     if ctx.invoked_subcommand is None:
         database: Place = ctx.obj
-        Console().print(render.schedules(facts.collect(database, _open(database), SystemClock())), crop=False)
+        Console().print(render.schedules(facts.collect(database, open_existing(database), SystemClock())), crop=False)
 
 
 @schedules.command()
@@ -155,7 +136,7 @@ def resume(database: Place, name: str) -> None:
 @click.pass_obj
 def run_now(database: Place, name: str) -> None:
     """Store a run of the schedule NAME that is due now."""
-    store, now = _open(database), SystemClock().now()
+    store, now = open_existing(database), SystemClock().now()
     now += store.ahead(now)
     job = job_of(_schedule(store, name).declaration, now, now)
     uuid = store.run_now(name, job)
@@ -165,7 +146,7 @@ def run_now(database: Place, name: str) -> None:
 
 
 def _pause(database: Place, name: str, paused: bool) -> None:
-    store = _open(database)
+    store = open_existing(database)
     _schedule(store, name)
     store.pause(name, paused)
     look(database.files)
@@ -175,7 +156,7 @@ def _pause(database: Place, name: str, paused: bool) -> None:
 def _schedule(store: Store, name: str) -> StoredSchedule:
     known = {one.declaration.name: one for one in store.schedules()}
     if name not in known:
-        _fail(f"there is no schedule {name!r}. There are: {', '.join(known) or 'none'}")
+        fail(f"there is no schedule {name!r}. There are: {', '.join(known) or 'none'}")
     return known[name]
 
 
@@ -196,12 +177,13 @@ def resume_queue(place: Place, queue: str) -> None:
 
 
 def _switch(place: Place, queue: str, change: Callable[[Store, str], bool], state: str) -> None:
-    is_new = change(_open(place), queue)
+    is_new = change(open_existing(place), queue)
     look(place.files)
     click.echo(f"the queue {queue} {state}{'' if is_new else ', as it was before'}")
 
 
 autocron.add_command(moving.move)
+autocron.add_command(set_setting)
 
 
 def _check_combination(ctx: click.Context) -> None:
@@ -221,32 +203,18 @@ def _is_given(ctx: click.Context, option: click.Option) -> bool:
     return ctx.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
 
 
-def _open(database: Place) -> Store:
-    if database.is_file and not database.files.exists():
-        _fail(f"there is no database {database}; an application creates it with autocron.start()")
-    return open_store(database)
-
-
-def _show(database: Place, store: Store, *, as_json: bool) -> None:
-    found = facts.collect(database, store, SystemClock())
+def _show(database: Place, *, as_json: bool) -> None:
+    found = facts.collect(database, open_existing(database), SystemClock())
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
     else:
         Console().print(render.overview(found), crop=False)
 
 
-def _tell_changes(database: Place, store: Store, wanted: dict[str, Any] | None) -> None:
-    """Tell the settings that were wanted as they are now; None: all of them."""
-    click.echo(printable(str(database)))
-    settings = msgspec.structs.asdict(store.settings())
-    for name in settings if wanted is None else wanted:
-        click.echo(f"{name}: {msgspec.json.encode(settings[name]).decode()}")
-
-
 def _delete(database: Place, *, ask: bool) -> None:
     if not database.is_file:
-        _fail(f"{database} is a schema in a database; its owner deletes it there, with DROP SCHEMA ... CASCADE")
-    store = _open(database)
+        fail(f"{database} is a schema in a database; its owner deletes it there, with DROP SCHEMA ... CASCADE")
+    store = open_existing(database)
     with contextlib.suppress(StoreMoved):
         store.modules()  # what is not a database of autocron is refused here
     store.close()
@@ -262,14 +230,10 @@ def _delete(database: Place, *, ask: bool) -> None:
 
 
 def _refuse_to_delete(database: Place) -> NoReturn:
-    _fail(
+    fail(
         f"node {facts.node_pid(database)} works on {database}. End the applications that use it, or stop the node with"
         f" autocron {database} --set-autocron-lock on"
     )
-
-
-def _fail(text: str) -> NoReturn:
-    raise click.ClickException(printable(text))
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ import contextlib
 
 import click
 
+from autocron.cli.opening import check_exists, fail
 from autocron.cli.words import to_place
 from autocron.model import Settings
 from autocron.store import paths
@@ -23,10 +24,9 @@ def move(database: Place, target: Place, cancel: bool) -> None:
 
     Nodes end for that, and nothing can be stored until it is done. Run it again if something has stopped it.
     """
-    if database.is_file and not database.files.exists():
-        raise click.ClickException(printable(f"there is no database {database}"))
+    check_exists(database)
     if database == target:
-        raise click.ClickException("the target is the database itself")
+        fail("the target is the database itself")
     for place in (database, target):
         paths.create_folder(place.files.parent)
     with contextlib.closing(open_end(database)) as source, contextlib.closing(open_end(target)) as end:

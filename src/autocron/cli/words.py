@@ -1,6 +1,5 @@
 """The words of the command line: where they may stand, and what each may be."""
 
-import math
 import os
 from collections.abc import Iterator
 
@@ -12,7 +11,6 @@ from autocron.store.place import Place, find_place
 from autocron.text import printable
 
 RESERVED = frozenset({"explain", "demo"})
-SWITCH = {"on": True, "true": True, "off": False, "false": False}
 
 
 class Admin(click.Group):
@@ -93,15 +91,3 @@ def to_queue(_ctx: click.Context, param: click.Parameter, name: str) -> str:
         return queue_name(name)
     except ConfigError as error:
         raise click.BadParameter(printable(str(error)), param=param) from error
-
-
-def to_switch(_ctx: click.Context, _param: click.Parameter, word: str | None) -> bool | None:
-    """Give on and off as a bool."""
-    return None if word is None else SWITCH[word.lower()]
-
-
-def to_duration(_ctx: click.Context, param: click.Parameter, seconds: float | None) -> float | None:
-    """Refuse what float() takes for a number although nobody can wait for so long."""
-    if seconds is not None and not math.isfinite(seconds):
-        raise click.BadParameter(f"{seconds} is not a number of seconds; 1800 is half an hour", param=param)
-    return seconds

@@ -37,5 +37,6 @@ def settings_of(rows: list[tuple[Any, ...]], host: str | None) -> Settings:
         return msgspec.convert({name: msgspec.json.decode(value) for name, value in found.items()}, Settings)
     except msgspec.DecodeError as error:
         raise BadSetting(
-            f"a stored setting cannot be used ({error}); set it again, or all with --set-defaults"
+            f"a stored setting cannot be used ({error}); set it again with `autocron ... set`, or all with "
+            "--set-defaults"
         ) from error

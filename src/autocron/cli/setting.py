@@ -1,0 +1,165 @@
+"""``autocron DATABASE set NAME VALUE``, and what the options for single settings do as well."""
+
+import re
+from socket import gethostname
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from autocron.bell import look
+from autocron.cli.opening import open_existing
+from autocron.errors import ConfigError
+from autocron.model import HOST_SETTINGS, Settings
+from autocron.rates import UNITS
+from autocron.settings import NAMES, NUMBERS, OPTIONAL, wanted_setting
+from autocron.store.place import Place
+from autocron.text import printable
+
+SWITCH = {"on": True, "true": True, "off": False, "false": False}
+MEANINGS = {
+    "workers": "worker processes, in all",
+    "queues": "workers of each queue; {}: all serve all queues",
+    "locked": "the autocron lock: no background work",
+    "grace": "seconds for which running jobs may finish at a stop",
+    "linger": "seconds that the node stays after its last application",
+    "result_ttl": "seconds for which results are kept",
+    "failed_ttl": "seconds for which those of failed jobs are kept",
+    "max_payload": "bytes of arguments or result",
+    "threads": "sync jobs at once in one worker",
+    "async_jobs": "async jobs at once in one worker",
+    "max_jobs": "jobs after which a worker is replaced; none: never",
+    "max_memory": "bytes above which a worker is replaced; none: never",
+}
+
+
+def parsed(name: str, text: str) -> dict[str, Any]:
+    """Give what to store for a setting that was typed.
+
+    Raises:
+        ConfigError: there is none of this name, or the value can't be meant.
+    """
+    if name == "locked":
+        return {name: _switch(name, text)}
+    if name not in NAMES:
+        raise ConfigError(f"there is no setting {name!r}; there are {', '.join(MEANINGS)}")
+    if name in OPTIONAL and text.lower() == "none":
+        return wanted_setting(name, None)
+    if name == "queues":
+        return wanted_setting(name, _queues(text))
+    return wanted_setting(name, _whole(name, text) if name in NUMBERS or name == "workers" else _seconds(name, text))
+
+
+def _switch(name: str, text: str) -> bool:
+    if text.lower() not in SWITCH:
+        raise ConfigError(f"{name}: {text!r} is neither on nor off")
+    return SWITCH[text.lower()]
+
+
+def _whole(name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        more = ", or none" if name in OPTIONAL else ""
+        raise ConfigError(f"{name}: {text!r} is not a whole number from 1 on{more}") from None
+
+
+def _seconds(name: str, text: str) -> float:
+    found = re.fullmatch(r"(.*?)([smhd]?)", text)
+    assert found
+    try:
+        return float(found[1]) * UNITS[found[2] or "s"]
+    except ValueError:
+        raise ConfigError(f"{name}: {text!r} is no duration; give seconds, or such as 30m, 12h, 7d") from None
+
+
+def _queues(text: str) -> object:
+    if text.lower() == "none":
+        return {}
+    try:
+        if text.startswith("{"):
+            return msgspec.json.decode(text)
+        return {name: int(count) for name, count in (one.rsplit("=", 1) for one in text.split(","))}
+    except (msgspec.DecodeError, ValueError):
+        raise ConfigError(
+            f"queues: {text!r} does not say how many workers each queue has; write default=2,mail=1, or none"
+        ) from None
+
+
+def to_setting(_ctx: click.Context, param: click.Parameter, text: str | None) -> dict[str, Any]:
+    """Give what an option for a single setting is to store."""
+    try:
+        return {} if text is None else parsed(str(param.name), text)
+    except ConfigError as error:
+        raise click.BadParameter(printable(str(error)), param=param) from error
+
+
+@click.command("set", context_settings={"ignore_unknown_options": True})  # -1 is a value, if a wrong one
+@click.argument("name", required=False)
+@click.argument("value", required=False)
+@click.pass_context
+def set_setting(ctx: click.Context, name: str | None, value: str | None) -> None:
+    """Store the VALUE of the setting NAME; without them, show all settings."""
+    place: Place = ctx.obj
+    if name is None:
+        Console().print(_table(place, open_existing(place).settings()), crop=False)
+        return
+    try:
+        wanted = parsed(name, value or "")
+    except ConfigError as error:
+        ctx.fail(printable(str(error)))
+    store_and_tell(place, wanted)
+
+
+def store_and_tell(place: Place, wanted: dict[str, Any], *, defaults: bool = False, quietly: bool = False) -> None:
+    """Store settings, have a node that runs look at once, and tell how they are now.
+
+    Args:
+        place: of the database.
+        wanted: the settings.
+        defaults: go back to the defaults first.
+        quietly: tell nothing.
+    """
+    store = open_existing(place)
+    if defaults:
+        store.reset_settings()
+    if wanted:
+        store.set(wanted)
+    look(place.files)
+    if quietly:
+        return
+    click.echo(printable(str(place)))
+    settings = msgspec.structs.asdict(store.settings())
+    for name in settings if defaults else wanted:
+        click.echo(printable(f"{name}: {_shown(settings[name])}{_whose(place, name)}"))
+
+
+def _whose(place: Place, name: str) -> str:
+    return f" (on this machine, {gethostname()})" if not place.is_file and name in HOST_SETTINGS else ""
+
+
+def _shown(value: Any) -> str:
+    """Give a value as it could be typed."""
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return "on" if value else "off"
+        case float():
+            return f"{value:.15g}"
+        case _:
+            return msgspec.json.encode(value).decode()
+
+
+def _table(place: Place, settings: Settings) -> RenderableType:
+    table = Table("name", "value", "", title=printable(str(place)), title_justify="left")
+    for (name, value), default in zip(
+        msgspec.structs.asdict(settings).items(), msgspec.structs.astuple(Settings()), strict=True
+    ):
+        meaning = f"{MEANINGS[name]}{_whose(place, name)}"
+        mark = " (default)" if value == default else ""
+        table.add_row(name, Text(printable(f"{_shown(value)}{mark}")), Text(meaning))
+    return table
