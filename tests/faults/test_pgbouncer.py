@@ -18,6 +18,7 @@ import pytest
 from autocron.model import NewJob, State
 from autocron.store.postgres import open_store
 from autocron.store.postgres_connection import Kind, connect
+from autocron.store.postgres_health import look_into
 from autocron.store.postgres_url import canonical, schema_of
 
 if TYPE_CHECKING:
@@ -87,6 +88,14 @@ def test_calls_and_results_go_through_pgbouncer(pooled: str) -> None:
     assert stores[1].counts(1.0).by_state == {State.QUEUED: 30}
     for store in stores:
         store.close()
+
+
+def test_the_doctor_sees_pgbouncer(pooled: str, postgres: str) -> None:
+    store = open_store(canonical(postgres))
+    store.settings()  # creates the schema
+    store.close()
+    assert look_into(canonical(pooled)).pooled
+    assert not look_into(canonical(postgres)).pooled
 
 
 def test_the_connection_of_an_application_leaves_nothing_in_its_session(postgres: str) -> None:

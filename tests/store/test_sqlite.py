@@ -262,7 +262,7 @@ def test_the_file_system_is_that_of_the_longest_mount_point() -> None:
 
 
 def test_a_network_file_system_is_refused(store: Store, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_mounts", lambda: f"1 0 0:1 / {path.parent} rw - nfs4 server:/ rw\n")
+    monkeypatch.setattr(files, "mounts", lambda: f"1 0 0:1 / {path.parent} rw - nfs4 server:/ rw\n")
     with pytest.raises(ConfigError, match=r"nfs4.*PostgreSQL"):
         store.insert(job("a"))
     assert not path.exists()

@@ -80,7 +80,10 @@ def test_settings_are_stored_and_reset_but_the_lock_stays(store: Store):
         (["demo"], "./demo"),
         (["shop.db", "--set-result-ttl", "nan"], "nan is not a finite number of seconds"),
         (["shop.db", "--set-result-ttl", "inf"], "inf is not a finite number of seconds"),
-        (["shop.db", "tpo"], "No such command 'tpo'. There are: move, pause, resume, schedules, set, top, work"),
+        (
+            ["shop.db", "tpo"],
+            "No such command 'tpo'. There are: doctor, move, pause, resume, schedules, set, top, work",
+        ),
         (["top", "shop.db"], "the database stands before them"),
         (["shop.db", "--set-max-workers", "2", "top"], "--set-max-workers does not go with top"),
         (["shop.db", "--delete-database", "--json"], "--delete-database does not go with --json"),

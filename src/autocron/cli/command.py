@@ -14,6 +14,7 @@ from rich.console import Console
 
 from autocron.bell import look, ring
 from autocron.cli import facts, live, moving, render, words
+from autocron.cli.doctor import doctor
 from autocron.cli.opening import fail, open_existing
 from autocron.cli.setting import set_setting, store_and_tell, to_setting
 from autocron.clock import SystemClock
@@ -184,6 +185,7 @@ def _switch(place: Place, queue: str, change: Callable[[Store, str], bool], stat
 
 autocron.add_command(moving.move)
 autocron.add_command(set_setting)
+autocron.add_command(doctor)
 
 
 def _check_combination(ctx: click.Context) -> None:

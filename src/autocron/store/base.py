@@ -370,6 +370,19 @@ class Store:
         rows = self._driver.read("queues", {"now": now})
         return [QueueCounts(queue, due, later, running, bool(paused)) for queue, due, later, running, paused in rows]
 
+    def due_in(self, now: float) -> dict[str, tuple[int, float]]:
+        """Say, by queue, how many jobs wait for nothing but a worker, and since when the first has been due."""
+        return {queue: (count, first) for queue, count, first in self._driver.read("due_in", {"now": now})}
+
+    def held_reasons(self, count: int) -> list[tuple[str, str, int]]:
+        """Give the most frequent reasons for which jobs are parked: (reason, task, number of jobs)."""
+        return [(reason, task, number) for reason, task, number in self._driver.read("held_reasons", {"count": count})]
+
+    def failed_since(self, now: float, seconds: float) -> int:
+        """Say how many jobs have failed in the last `seconds`."""
+        ((number,),) = self._driver.read("failed_since", {"now": now, "seconds": seconds})
+        return int(number)
+
     def pause_queue(self, queue: str) -> bool:
         """Let no job of a queue begin; give whether that is new."""
         return self._driver.write("pause_queue", (queue,), CALL_LIMIT) == 1
@@ -438,6 +451,16 @@ class Store:
     def settings(self) -> Settings:
         """Give the settings, defaults included."""
         return settings_of(self._driver.read("settings"), self._host)
+
+    def served_queues(self, hosts: Iterable[str]) -> set[str] | None:
+        """Give the queues that have workers on these machines; None: all have.
+
+        Raises:
+            BadSetting: a stored setting cannot be used.
+        """
+        rows = self._driver.read("settings")
+        queues = [settings_of(rows, host).queues for host in hosts]
+        return None if {} in queues else {queue for one in queues for queue in one}
 
     def set(self, values: Mapping[str, Any]) -> None:
         """Store settings; the others stay."""

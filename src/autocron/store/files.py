@@ -69,7 +69,7 @@ def create_private(path: str, like: str) -> int:
 
 def check_suitable(path: str) -> None:
     """Refuse a place where a database would be damaged, or one that belongs to another user."""
-    kind = file_system(path, _mounts())
+    kind = file_system(path, mounts())
     if kind in NETWORK_FILE_SYSTEMS:
         raise ConfigError(
             f"{path} is on a network file system ({kind}), where SQLite loses data. Put the database on a local disk, "
@@ -108,7 +108,8 @@ def file_system(path: str, mounts: str) -> str:
     return kind.removeprefix("fuse.")
 
 
-def _mounts() -> str:
+def mounts() -> str:
+    """Give the text of /proc/self/mountinfo; empty where there is none."""
     try:
         return Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
     except OSError:  # not Linux

@@ -512,6 +512,20 @@ select queue, sum(due)::integer, sum(later)::integer, sum(running)::integer, max
 ) as jobs
 group by queue order by queue;
 
+-- name: due_in
+-- The jobs of each queue that are due and wait for nothing but a worker: how many, and since when the first has been due.
+select queue, count(*), min(run_at) from {schema}.jobs
+where limit_key = '' and state = 'queued' and held is null and run_at <= {clock} group by queue order by queue;
+
+-- name: held_reasons
+-- Why jobs are parked, the most frequent reasons first.
+select held, task, count(*) from {schema}.jobs where state = 'queued' and held is not null
+group by held, task order by count(*) desc, held, task limit %(count)s;
+
+-- name: failed_since
+-- How many jobs have failed since then.
+select count(*) from {schema}.jobs where state = 'failed' and finished_at > {clock} - %(seconds)s;
+
 -- name: pause_queue
 -- No job of this queue begins.
 insert into {schema}.paused (queue) values (%s) on conflict do nothing;

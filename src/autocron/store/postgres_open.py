@@ -26,12 +26,8 @@ def ensure_schema(connection: Connection, schema: str, name: str) -> None:
     Raises:
         SchemaTooNew: a newer autocron has written it.
     """
-    version = _version(connection, schema)
-    if version > latest_version():
-        raise SchemaTooNew(
-            f"{name} has schema version {version}, but this autocron knows versions up to {latest_version()}. Upgrade "
-            "autocron, or use another schema."
-        )
+    version = schema_version(connection, schema)
+    check_version(version, name)
     if version < latest_version():
         with connection.transaction():
             # Without it, of several processes that create the schema at once, all but one would fail.
@@ -39,7 +35,17 @@ def ensure_schema(connection: Connection, schema: str, name: str) -> None:
             _migrate(connection, schema)
 
 
-def _version(connection: Connection, schema: str) -> int:
+def check_version(version: int, name: str) -> None:
+    """Refuse a schema of a newer autocron."""
+    if version > latest_version():
+        raise SchemaTooNew(
+            f"{name} has schema version {version}, but this autocron knows versions up to {latest_version()}. Upgrade "
+            "autocron, or use another schema."
+        )
+
+
+def schema_version(connection: Connection, schema: str) -> int:
+    """Give the version of the schema; 0 when there is none."""
     # Other ways to ask, such as to_regclass, may still answer what was so before the lock was waited for.
     exists = "select from pg_tables where schemaname = %s and tablename = 'version'"
     if not connection.execute(exists, (schema,)).fetchall():
@@ -50,7 +56,7 @@ def _version(connection: Connection, schema: str) -> int:
 
 
 def _migrate(connection: Connection, schema: str) -> None:
-    version = _version(connection, schema)
+    version = schema_version(connection, schema)
     if version >= latest_version():
         return
     if not version:

@@ -406,6 +406,20 @@ select queue, sum(due), sum(later), sum(running), max(paused) from (
 )
 group by queue;
 
+-- name: due_in
+-- The jobs of each queue that are due and wait for nothing but a worker: how many, and since when the first has been due.
+select queue, count(*), min(run_at) from jobs
+where limit_key = '' and state = 'queued' and held is null and run_at <= :now group by queue order by queue;
+
+-- name: held_reasons
+-- Why jobs are parked, the most frequent reasons first.
+select held, task, count(*) from jobs where state = 'queued' and held is not null
+group by held, task order by count(*) desc, held, task limit :count;
+
+-- name: failed_since
+-- How many jobs have failed since then.
+select count(*) from jobs where state = 'failed' and finished_at > :now - :seconds;
+
 -- name: pause_queue
 -- No job of this queue begins.
 insert into paused (queue) values (?) on conflict do nothing;

@@ -66,7 +66,7 @@ class Opener:
         with suppress(FileNotFoundError, apsw.BusyError):
             if Path(self._path).stat().st_size:
                 connection = self._connect(wait)
-                if _header(connection) == (APPLICATION_ID, latest_version(), "wal"):
+                if header(connection) == (APPLICATION_ID, latest_version(), "wal"):
                     return connection
                 connection.close()
         return None
@@ -102,17 +102,8 @@ class Opener:
         return connection
 
     def _prepare(self, connection: apsw.Connection) -> None:
-        application, version, _ = _header(connection)
-        if application != APPLICATION_ID and (application or connection.pragma("schema_version")):
-            raise StoreCorrupt(
-                f"{self._path} is not a database of autocron 2, but something else is in it; it was left as it is. "
-                "Give another path, or move the file away."
-            )
-        if version > latest_version():
-            raise SchemaTooNew(
-                f"{self._path} has schema version {version}, but this autocron knows versions up to "
-                f"{latest_version()}. Upgrade autocron, or use another database."
-            )
+        application, version, _ = header(connection)
+        check_header(connection, self._path, application, version)
         if 0 < version < latest_version():
             self._back_up(connection, version)
         connection.pragma("page_size", PAGE_SIZE)  # of a new database; another keeps its own
@@ -139,7 +130,22 @@ def latest_version() -> int:
     return max(int(name[7:-4]) for name in names if name.startswith("sqlite-"))
 
 
-def _header(connection: apsw.Connection) -> tuple[int, int, str]:
+def check_header(connection: apsw.Connection, path: str, application: int, version: int) -> None:
+    """Refuse what is not ours, or of a newer autocron."""
+    if application != APPLICATION_ID and (application or connection.pragma("schema_version")):
+        raise StoreCorrupt(
+            f"{path} is not a database of autocron 2, but something else is in it; it was left as it is. "
+            "Give another path, or move the file away."
+        )
+    if version > latest_version():
+        raise SchemaTooNew(
+            f"{path} has schema version {version}, but this autocron knows versions up to "
+            f"{latest_version()}. Upgrade autocron, or use another database."
+        )
+
+
+def header(connection: apsw.Connection) -> tuple[int, int, str]:
+    """Give the application's number, the version of the schema and the kind of the journal."""
     return (
         connection.pragma("application_id"),
         connection.pragma("user_version"),
