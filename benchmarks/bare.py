@@ -57,7 +57,7 @@ def claims_and_finishes(count: int, batch: int) -> float:
         done, begin = 0, time.perf_counter()
         while done < count:
             with connection:
-                ((text, _due),) = connection.execute(STATEMENTS["claim"], {**LEVEL, "now": now, "count": batch})
+                ((text, *_),) = connection.execute(STATEMENTS["claim"], {**LEVEL, "now": now, "count": batch})
                 claims = decode(text)
             ends = [(claim.uuid, claim.attempt, "succeeded", "null", "", "", now, now, now + 1800) for claim in claims]
             with connection:

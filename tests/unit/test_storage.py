@@ -28,7 +28,7 @@ def test_a_sync_that_failed_is_told_of_once_and_tried_again(error: Exception, mo
     store = SimpleNamespace(sync=sync, checkpoint=lambda: 0, prune=lambda *_: 0, close=lambda: None)
     clock, place = SystemClock(), Place.of_file(Path("jobs.db"))
     maintenance = MaintenanceThread(cast("Any", store), place, clock, lambda _, text: events.put(text))
-    maintenance.touched()
+    maintenance.sync()
     assert str(error) in events.get(timeout=5)
     assert events.get(timeout=5) == "synced"
     maintenance.close()

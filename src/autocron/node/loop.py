@@ -5,6 +5,7 @@ Nothing here blocks: the store thread runs the SQL, and every socket is read and
 
 import contextlib
 import logging
+import math
 import os
 import select
 import selectors
@@ -20,7 +21,7 @@ import msgspec
 from autocron import wire
 from autocron.clock import Clock
 from autocron.errors import StoreError
-from autocron.model import Transition
+from autocron.model import Finished, Transition
 from autocron.node.access import StoreAccess
 from autocron.node.applications import Applications
 from autocron.node.audience import Audience
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
 TICK = 1.0  # seconds; the longest sleep, so that a step of the clock is seen
 REST = 0.0008  # seconds between two looks while all workers have plenty to do, or the store
 REST_BESIDE_CALLS = 0.003  # the same while applications store calls
+SYNC_DELAY = 0.01  # seconds between a commit and its fsync
+ADVANCE_EVERY = 0.005  # seconds; at the latest, what moves no jobs is done, however many jobs are to be moved
 CALLED_LATELY = 0.1  # seconds
 CLAIMS_BESIDE_CALLS = 160
 WORKER_POLL = 0.05  # seconds; only where the system does not tell that a process has ended
@@ -75,6 +78,8 @@ class Node:
         self._place = place
         self._started_at = clock.now()
         self._next_tick = clock.monotonic() + TICK
+        self._advance_by = 0.0
+        self._sync_at = math.inf  # what was committed is synced
         self._ending = Ending()
         self._called_at = -CALLED_LATELY  # when an application has last stored a call
         self._stop_requests = 0  # by signals
@@ -136,26 +141,33 @@ class Node:
     def run(self) -> None:
         """Work until nobody needs this node any more."""
         while not self._is_over():
-            self._rest()
-            for key, _ in self._selector.select(self._sleep()):
+            has_answer = self._rest()
+            if not has_answer or self._clock.monotonic() >= self._advance_by:
+                self._advance()
+            for key, _ in self._selector.select(0.0 if has_answer else self._sleep()):
                 # An event before this one may have closed the descriptor; its number may belong to another by now.
                 if current := self._selector.get_map().get(key.fileobj):
                     current.data()
             self._store_thread.complete()
             while self._calls:
                 self._calls.popleft()()
-            self._advance()
+            self._move_jobs()
         self._maintenance.close()
         self._sharing.close()
         self._store_thread.close()
         self._log_file.close()
 
-    def _rest(self) -> None:
-        """Let answers gather: fewer and larger batches cost less, and applications find the database free."""
+    def _rest(self) -> bool:
+        """Let answers gather: fewer and larger batches cost less, and applications find the database free.
+
+        Returns:
+            Somebody waits for this loop: the store, most likely.
+        """
         if self._crew.flooded:
             time.sleep(REST_BESIDE_CALLS if self._is_called() else REST)
         elif self._exchanger.under_way and not self._crew.has_unsent:  # nothing can be done with them before that ends
-            self._wakes.poll(REST * 1000)
+            return bool(self._wakes.poll(REST * 1000))
+        return False
 
     def _is_called(self) -> bool:
         return self._clock.monotonic() < self._called_at + CALLED_LATELY
@@ -174,7 +186,7 @@ class Node:
     def _sleep(self) -> float:
         """Say for how many seconds nothing needs to be done unless something happens."""
         now, wall = self._clock.monotonic(), self._clock.now()
-        moments = [self._next_tick, *self._crew.next_look(now), *self._sharing.next_look()]
+        moments = [self._next_tick, self._sync_at, *self._crew.next_look(now), *self._sharing.next_look()]
         moments += [moment for moment in (self._ending.until, self._linger_end()) if moment is not None]
         if self._store.not_before > now:
             moments.append(self._store.not_before)
@@ -203,9 +215,20 @@ class Node:
         with contextlib.suppress(BlockingIOError):
             self._wake_read.recv(4096)
 
-    def _advance(self) -> None:
-        """Carry out whatever is to be done now."""
+    def _move_jobs(self) -> None:
+        """Send what was claimed, store what has ended, claim what is due: the store begins while this loop rests."""
         now = self._clock.monotonic()
+        if self._recovery.done:
+            if self._ending.running:
+                self._crew.send_jobs(now)
+            if now >= self._store.not_before:
+                self._exchanger.exchange(self._room())
+        self._ask_about_awaited()
+
+    def _advance(self) -> None:
+        """Carry out whatever else is to be done now."""
+        now = self._clock.monotonic()
+        self._advance_by = now + ADVANCE_EVERY
         if now >= self._next_tick:
             self._next_tick = now + TICK
             self._config.refresh()
@@ -218,10 +241,11 @@ class Node:
             self._work(now)
         else:
             self._end_work(now)
-        if self._recovery.done and now >= self._store.not_before:
-            self._exchanger.exchange(self._room())
+        self._move_jobs()
         self._sharing.tell(now, is_working=self._ending.running)
-        self._ask_about_awaited()
+        if now >= self._sync_at:
+            self._sync_at = math.inf
+            self._maintenance.sync()
 
     def _work(self, now: float) -> None:
         if now >= self._store.not_before:
@@ -231,7 +255,6 @@ class Node:
         if (program := self._apps.program) and self._config.is_known:
             modules = [*dict.fromkeys([*program.modules, *self._recovery.modules])]
             self._crew.man(msgspec.structs.replace(program, modules=modules), self._config.settings)
-        self._crew.send_jobs(now)
 
     def _room(self) -> dict[str, int]:
         """Say how many jobs of which pools to claim."""
@@ -296,7 +319,12 @@ class Node:
         """There may be something to do."""
         self._exchanger.look = True
         self._sharing.there_may_be_work()
-        self._maintenance.touched()
+        self._committed()
+
+    def _committed(self) -> None:
+        """Something is in the log that is not synced."""
+        if self._sync_at == math.inf:
+            self._sync_at = self._clock.monotonic() + SYNC_DELAY
 
     def show(self, stream: int, data: bytes) -> None:
         """Show what a task has printed."""
@@ -323,7 +351,7 @@ class Node:
             self._drain(self._config.settings.grace)
 
     def _exchanged(self, transitions: Sequence[Transition], result: Exchange) -> None:
-        self._maintenance.touched()
+        self._committed()
         self._cancelling.exchanged(transitions)
         self._crew.take(result.claims)
         if result.may_expire:
@@ -335,9 +363,10 @@ class Node:
             self._crew.send_jobs(self._clock.monotonic())
         else:
             self._crew.give_up_waiting()
-        self._asked += self._audience.awaited(transition.uuid for transition in transitions)
-        if result.cancelled:
-            self._asked += self._audience.awaited(result.cancelled)
+        unclear = {*result.refused, *result.unstorable}
+        final = [one.uuid for one in transitions if isinstance(one, Finished) and one.uuid not in unclear]
+        self._audience.tell_done([*final, *result.cancelled])
+        self._asked += self._audience.awaited(result.refused)
 
     def _fired(self, firing: Firing, skipped: bool) -> None:
         if skipped and self._crew.is_complete:
@@ -347,7 +376,7 @@ class Node:
             self._expiry.look()
 
     def _expired(self, uuids: Iterable[str]) -> None:
-        self._maintenance.touched()
+        self._committed()
         self._asked += self._audience.awaited(uuids)
 
     def _declared(self, report: wire.Report) -> None:

@@ -16,7 +16,6 @@ from autocron.text import duration
 T = TypeVar("T")
 Log = Callable[[int, str], None]  # takes a level of logging and a text
 _Work = tuple[Callable[[Store], Any], Callable[[Any], None]]
-SYNC_DELAY = 0.01  # seconds between a commit and its fsync
 PRUNE_EVERY = 5.0  # seconds
 PRUNE_BATCH = 500
 RETRY_DELAY = 1.0  # seconds
@@ -106,10 +105,9 @@ class MaintenanceThread:
         self._thread = threading.Thread(target=self._run, name="autocron-maintenance", daemon=True)
         self._thread.start()
 
-    def touched(self) -> None:
-        """Something was committed."""
-        if not self._dirty.is_set():
-            self._dirty.set()
+    def sync(self) -> None:
+        """Sync what was committed."""
+        self._dirty.set()
 
     def close(self) -> None:
         """Sync once more and end."""
@@ -122,7 +120,6 @@ class MaintenanceThread:
         next_prune = self._clock.monotonic()
         while not self._stopped.is_set():
             dirty = self._dirty.wait(PRUNE_EVERY)
-            self._stopped.wait(SYNC_DELAY)
             self._dirty.clear()
             try:
                 if dirty:

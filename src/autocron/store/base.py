@@ -101,6 +101,10 @@ class Transaction(Protocol):
         """Run a statement."""
         ...
 
+    def run_all(self, steps: Sequence[Step]) -> list[list[Row]]:
+        """Run statements that don't need each other's rows; give the rows of each."""
+        ...
+
     def many(self, name: str, rows: Sequence[Parameters]) -> None:
         """Run a statement once for each row."""
         ...
@@ -241,20 +245,19 @@ class Store:
         not_begun = [one.uuid for one in finished if one.started_at is None]
         not_begun += [one.uuid for one in requeued if not one.begun]
         if not wanted and not not_begun:
-            levels = ("levels", {"now": now, "done": "[]"})
             return self._driver.batch(
-                [*steps, levels],
+                [*steps, ("levels", {"now": now})],
                 lambda rows: exchanged_by(rows[first:ends], rows[ends:-1], next_moments(rows[-1])),
             )
         claimer = None
         try:
             with self._driver.transaction() as transaction:
-                rows = [transaction.run(*step) for step in steps]
+                *rows, levels = transaction.run_all([*steps, ("levels", {"now": now})])
                 exchange = exchanged_by(rows[first:ends], rows[ends:], {})
                 tokens = [(uuid,) for uuid in not_begun if uuid not in exchange.refused]
                 if tokens:
                     transaction.many("give_back_token", tokens)
-                claimer = Claimer(transaction, now, self.node)
+                claimer = Claimer(transaction, levels, now, self.node)
                 turn = claimer.claim(wanted, self._turn)
                 due = claimer.due()
         except BadRow as error:

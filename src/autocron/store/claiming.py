@@ -9,11 +9,12 @@ places of a limit are never counted in advance: they are what its running jobs l
 from __future__ import annotations
 
 import heapq
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from autocron.model import Claim, Limit
 from autocron.rates import next_token, take, tokens
-from autocron.store.rows import claims_of, to_json
+from autocron.store.rows import claims_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -48,8 +49,9 @@ class Level(NamedTuple):
 
     @property
     def next_at(self) -> float:
-        """When something may be claimed."""
-        return min(moment for moment in (self.plain_at, self.line_at) if moment is not None)
+        """When something may be claimed; for ever from now if there is nothing."""
+        plain_at = math.inf if self.plain_at is None else self.plain_at
+        return plain_at if self.line_at is None else min(plain_at, self.line_at)
 
 
 class Place(NamedTuple):
@@ -82,6 +84,7 @@ class Claimer:
 
     Args:
         statements: of the transaction.
+        levels: what the statement of this name has given.
         now: what is due by now is claimed.
         node: who claims.
 
@@ -91,12 +94,13 @@ class Claimer:
         passed_over: how many due jobs were not claimed, because they have expired.
     """
 
-    def __init__(self, statements: Statements, now: float, node: int | None) -> None:
+    def __init__(self, statements: Statements, levels: Iterable[tuple[Any, ...]], now: float, node: int | None) -> None:
         self._statements = statements
         self._now = now
         self._node = node
-        self._done: list[tuple[str, int]] = []  # levels of which all that is due was claimed
-        self._levels = self._read_levels()
+        self._levels = read_levels(levels)
+        self._plain_at: dict[tuple[str, int], float | None] = {}  # of levels of which all that is due was claimed
+        self._has_moved_lines = False
         self.place: Place | None = None
         self.claims: list[Claim] = []
         self.passed_over = 0
@@ -120,13 +124,15 @@ class Claimer:
 
     def due(self) -> dict[str, float]:
         """Give when something may be claimed next, by the queues that have something."""
-        if self._done:
-            return _moments(self._read_levels())
+        levels = self._levels
+        if self._has_moved_lines:
+            levels = read_levels(self._statements.run("levels", {"now": self._now}))
         earliest = self._now if self.claims or self.passed_over else 0.0  # more may be due: as much as was wanted was
-        return {queue: max(moment, earliest) for queue, moment in _moments(self._levels).items()}
-
-    def _read_levels(self) -> list[Level]:
-        return read_levels(self._statements.run("levels", {"now": self._now, "done": to_json(self._done)}))
+        moments = _moments(
+            level._replace(plain_at=self._plain_at.get((level.queue, level.priority), level.plain_at))
+            for level in levels
+        )
+        return {queue: max(moment, earliest) for queue, moment in moments.items()}
 
     def _share(self, count: int, after: str) -> str:
         queues = sorted({level.queue for level in self._levels if level.next_at <= self._now})
@@ -153,10 +159,11 @@ class Claimer:
     def _take_level(self, level: Level, count: int) -> int:
         plain = Place("", level.queue, level.priority)
         if level.line_at is None or level.line_at > self._now:
-            taken = self._claim(plain, count)
+            taken, next_at = self._claim(plain, count)
             if taken < count:
-                self._done.append((level.queue, level.priority))
+                self._plain_at[level.queue, level.priority] = next_at
             return taken
+        self._has_moved_lines = True
         times = {plain: self._times(plain, count)}
         for (key,) in self._statements.run("due_lines", self._parameters(plain, count)):
             place = Place(key, level.queue, level.priority)
@@ -166,25 +173,31 @@ class Claimer:
         taken = 0
         for place, number in longest_due(times, count).items():
             before = len(self.claims)
-            taken += self._claim(place, number) if number else 0
+            if number:
+                claimed, next_at = self._claim(place, number)
+                taken += claimed
+                if place is plain and number == len(times[plain]) < count:
+                    self._plain_at[level.queue, level.priority] = next_at
             if place.limit_key and (number or not times[place]):
                 self._move_on(place, len(self.claims) - before)
-        if len(times[plain]) < count:
-            self._done.append((level.queue, level.priority))
         return taken
 
     def _times(self, place: Place, count: int) -> list[float]:
         return [run_at for (run_at,) in self._statements.run("due_times", self._parameters(place, count))]
 
-    def _claim(self, place: Place, count: int) -> int:
-        """Claim jobs that are there; give how many of them were, those that have expired among them."""
+    def _claim(self, place: Place, count: int) -> tuple[int, float | None]:
+        """Claim jobs that are there.
+
+        Returns:
+            How many of them were, those that have expired among them, and when the next one is due that is not yet.
+        """
         self.place = place
-        ((text, due),) = self._statements.run("claim", {**self._parameters(place, count), "node": self._node})
+        ((text, due, next_at),) = self._statements.run("claim", {**self._parameters(place, count), "node": self._node})
         claims = claims_of(text)
         self.place = None
         self.claims += claims
         self.passed_over += due - len(claims)
-        return int(due)
+        return int(due), next_at if isinstance(next_at, float) else None  # see read_levels()
 
     def _move_on(self, place: Place, begun: int) -> None:
         """Say when a line is to be looked at again, after so many of its jobs were claimed."""
@@ -234,7 +247,8 @@ def next_moments(rows: Iterable[tuple[Any, ...]]) -> dict[str, float]:
 def _moments(levels: Iterable[Level]) -> dict[str, float]:
     moments: dict[str, float] = {}
     for level in levels:
-        moments[level.queue] = min(level.next_at, moments.get(level.queue, level.next_at))
+        if (next_at := level.next_at) < moments.get(level.queue, math.inf):
+            moments[level.queue] = next_at
     return moments
 
 

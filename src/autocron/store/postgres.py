@@ -112,7 +112,8 @@ class PostgresDriver:
     @contextmanager
     def transaction(self, limit: float = CALL_LIMIT) -> Generator[_Transaction]:
         """Run several statements as one; nothing of it is kept when the block raises."""
-        with self._lend(limit, committing=True) as connection, connection.transaction():
+        # In a pipeline the beginning and the end of a transaction are no round trips of their own.
+        with self._lend(limit, committing=True) as connection, connection.pipeline(), connection.transaction():
             yield _Transaction(connection, self._execute)
 
     def tell_nodes(self) -> None:
@@ -206,7 +207,14 @@ class _Transaction:
 
     def run(self, name: str, parameters: Parameters = ()) -> list[Row]:
         """Run a statement."""
-        return _rows(self._execute(self._connection, name, parameters))
+        (rows,) = self.run_all([(name, parameters)])
+        return rows
+
+    def run_all(self, steps: Sequence[Step]) -> list[list[Row]]:
+        """Run statements in one round trip; give the rows of each."""
+        with self._connection.pipeline():
+            cursors = [self._execute(self._connection, *step) for step in steps]
+        return [_rows(cursor) for cursor in cursors]
 
     def many(self, name: str, rows: Sequence[Parameters]) -> None:
         """Run a statement once for each row, or for many rows at once where it takes a batch."""

@@ -116,7 +116,7 @@ where uuid = any (array(select child from gone join {schema}.edges on parent = g
 
 -- name: levels
 -- Each queue and priority of jobs that are queued, with the time at which the first is due, and the time to look at the
--- first line of those under limits. What is due by now in a level where that was claimed is not waiting.
+-- first line of those under limits.
 with recursive clock as materialized (select {clock} as now),
 plain (queue, priority) as (
     (select queue, priority from {schema}.jobs where limit_key = '' and state = 'queued' and held is null
@@ -145,10 +145,7 @@ limited (queue, priority) as (
 )
 select queue, priority, (
     select run_at from {schema}.jobs where limit_key = '' and state = 'queued' and held is null
-        and queue = plain.queue and priority = plain.priority and run_at > (select case when exists (
-            select from json_array_elements(%(done)s::json) as done
-            where done->>0 = plain.queue and (done->>1)::integer = plain.priority
-        ) then now else '-infinity' end from clock)
+        and queue = plain.queue and priority = plain.priority
     order by run_at limit 1
 ) - now + %(now)s::float8, null::float8
 from plain, clock where queue not in (select queue from {schema}.paused)
@@ -161,7 +158,8 @@ from limited, clock where queue not in (select queue from {schema}.paused);
 
 -- name: claim
 -- Take the jobs of a level that have been due for longest, unless they have expired or others are taking them; give the
--- claims, and how many were due. A node that was declared dead takes nothing: nobody would look after it.
+-- claims, how many were due, and when the next is due that is not yet. A node that was declared dead takes nothing: nobody
+-- would look after it.
 with clock as materialized (select {clock} as now),
 due as materialized (
     select ctid, begin_by is null or begin_by > (select now from clock) as is_wanted from {schema}.jobs
@@ -179,7 +177,12 @@ claimed as (
         begin_by + %(now)s::float8 - (select now from clock), policy, queue
     ) as claim
 )
-select coalesce(json_agg(claim order by run_at, id), '[]')::text, (select count(*) from due) from claimed;
+select coalesce(json_agg(claim order by run_at, id), '[]')::text, (select count(*) from due), (
+    select run_at from {schema}.jobs
+    where state = 'queued' and held is null and limit_key = %(limit_key)s and queue = %(queue)s
+        and priority = %(priority)s and run_at > (select now from clock)
+    order by run_at limit 1
+) - (select now from clock) + %(now)s::float8 from claimed;
 
 -- name: due_times
 -- Since when the jobs of a level have been due.

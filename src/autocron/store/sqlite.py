@@ -82,7 +82,7 @@ class SqliteDriver:
     def batch(self, steps: Sequence[Step], read: Callable[[list[list[Row]]], T]) -> T:
         """Run statements as one transaction; nothing is kept when `read` raises."""
         with self.transaction() as transaction:
-            return read([transaction.run(*step) for step in steps])
+            return read(transaction.run_all(steps))
 
     def transaction(self, limit: float = CALL_LIMIT) -> _Transaction:
         """Run several statements as one; nothing of it is kept when the block raises."""
@@ -263,6 +263,10 @@ class _Transaction:
     def run(self, name: str, parameters: Parameters = ()) -> list[Row]:
         """Run a statement."""
         return self._execute(self._statements[name], parameters)
+
+    def run_all(self, steps: Sequence[Step]) -> list[list[Row]]:
+        """Run statements; give the rows of each."""
+        return [self._execute(self._statements[name], parameters) for name, parameters in steps]
 
     def many(self, name: str, rows: Sequence[Parameters]) -> None:
         """Run a statement once for each row."""

@@ -82,7 +82,7 @@ where uuid in (select child from gone cross join edges on edges.parent = one) an
 
 -- name: levels
 -- Each queue and priority of jobs that are queued, with the time at which the first is due, and the time to look at the
--- first line of those under limits. What is due by now in a level where that was claimed is not waiting. From one pair to the next by the index: it does not matter how many jobs there are.
+-- first line of those under limits. From one pair to the next by the index: it does not matter how many jobs there are.
 with recursive
 plain (queue, priority) as (
     values ('', 101)
@@ -106,20 +106,23 @@ limited (queue, priority, next_at) as (
 )
 select queue, priority, (
     select run_at from jobs where limit_key = '' and state = 'queued' and held is null
-        and queue = plain.queue and priority = plain.priority and run_at > iif(exists (
-            select 1 from json_each(:done) where value->>0 = plain.queue and value->>1 = plain.priority
-        ), :now, -1e999)
+        and queue = plain.queue and priority = plain.priority
     order by run_at limit 1
 ), null from plain where priority < 101 and queue not in (select queue from paused)
 union all
 select queue, priority, null, next_at from limited where priority < 101 and queue not in (select queue from paused);
 
 -- name: claim
--- Take the jobs of a level that have been due for longest, unless they have expired; give the claims, and how many were
--- due.
+-- Take the jobs of a level that have been due for longest, unless they have expired; give the claims, how many were due,
+-- and when the next is due that is not yet.
 select json_group_array(
     json_array(uuid, attempt + 1, task, arguments, crashes, losses, :now, retries, begin_by, policy, queue)
-) filter (where begin_by is null or begin_by > :now), count(*) from (
+) filter (where begin_by is null or begin_by > :now), count(*), (
+    select run_at from jobs
+    where state = 'queued' and held is null and limit_key = :limit_key and queue = :queue and priority = :priority
+        and run_at > :now
+    order by run_at limit 1
+) from (
     select uuid, attempt, task, arguments, crashes, losses, retries, begin_by, policy, queue from jobs
     where state = 'queued' and held is null and limit_key = :limit_key and queue = :queue and priority = :priority
         and run_at <= :now
