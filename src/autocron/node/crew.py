@@ -130,6 +130,10 @@ class Crew:
         """Give the names of all jobs that are here."""
         return self._dispatcher.uuids()
 
+    def runs(self, uuid: str) -> bool:
+        """Is this job with a worker?"""
+        return self._dispatcher.worker_of(uuid) is not None
+
     def room(self) -> dict[str, int]:
         """Say how many jobs of which pools should be claimed now."""
         return self._dispatcher.room()

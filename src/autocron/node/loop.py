@@ -141,13 +141,12 @@ class Node:
     def run(self) -> None:
         """Work until nobody needs this node any more."""
         while not self._is_over():
-            has_answer = self._rest()
-            if not has_answer or self._clock.monotonic() >= self._advance_by:
+            if self._rest() and self._clock.monotonic() < self._advance_by:
+                self._hear(0.0)
+            else:
                 self._advance()
-            for key, _ in self._selector.select(0.0 if has_answer else self._sleep()):
-                # An event before this one may have closed the descriptor; its number may belong to another by now.
-                if current := self._selector.get_map().get(key.fileobj):
-                    current.data()
+                self._hear(self._sleep())
+                self._advance_by = self._clock.monotonic() + ADVANCE_EVERY
             self._store_thread.complete()
             while self._calls:
                 self._calls.popleft()()
@@ -156,6 +155,13 @@ class Node:
         self._sharing.close()
         self._store_thread.close()
         self._log_file.close()
+
+    def _hear(self, timeout: float) -> None:
+        """Take what has come, or comes within so many seconds."""
+        for key, _ in self._selector.select(timeout):
+            # An event before this one may have closed the descriptor; its number may belong to another by now.
+            if current := self._selector.get_map().get(key.fileobj):
+                current.data()
 
     def _rest(self) -> bool:
         """Let answers gather: fewer and larger batches cost less, and applications find the database free.
@@ -223,12 +229,10 @@ class Node:
                 self._crew.send_jobs(now)
             if now >= self._store.not_before:
                 self._exchanger.exchange(self._room())
-        self._ask_about_awaited()
 
     def _advance(self) -> None:
         """Carry out whatever else is to be done now."""
         now = self._clock.monotonic()
-        self._advance_by = now + ADVANCE_EVERY
         if now >= self._next_tick:
             self._next_tick = now + TICK
             self._config.refresh()
@@ -242,6 +246,7 @@ class Node:
         else:
             self._end_work(now)
         self._move_jobs()
+        self._ask_about_awaited()
         self._sharing.tell(now, is_working=self._ending.running)
         if now >= self._sync_at:
             self._sync_at = math.inf
@@ -359,9 +364,7 @@ class Node:
         if self._exchanger.look:
             self._sharing.there_may_be_work()
         self._sharing.ended(result.awaited)
-        if self._ending.running:
-            self._crew.send_jobs(self._clock.monotonic())
-        else:
+        if not self._ending.running:
             self._crew.give_up_waiting()
         unclear = {*result.refused, *result.unstorable}
         final = [one.uuid for one in transitions if isinstance(one, Finished) and one.uuid not in unclear]
@@ -396,9 +399,10 @@ class Node:
             self.log(logging.WARNING, hint)
 
     def _ask_about_awaited(self) -> None:
-        self._asked += self._sharing.take_ended()
-        if self._asked:
-            asked, self._asked = self._asked, []
+        asked, self._asked = self._asked, []
+        asked = [uuid for uuid in asked if not self._crew.runs(uuid)]  # those who wait will be told of its end
+        asked += self._sharing.take_ended()
+        if asked:
             self._store_thread.submit(lambda store: store.final_among(asked), self._tell_done)
 
     def _tell_done(self, uuids: set[str] | StoreError) -> None:
