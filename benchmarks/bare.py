@@ -22,6 +22,7 @@ ARGUMENTS = encode_call((12345,), {})
 
 def open_bare(folder: Path, durability: Durability) -> apsw.Connection:
     connection = apsw.Connection(str(folder / "bare.db"))
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
     connection.pragma("page_size", PAGE_SIZE)
     connection.pragma("journal_mode", "wal")
     connection.pragma("synchronous", durability)

@@ -3,7 +3,7 @@
 import functools
 import inspect
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import tzinfo
 from types import FunctionType
 from typing import Any, Generic, Literal, ParamSpec, Protocol, Self, TypeVar, Unpack, cast, overload
@@ -22,6 +22,7 @@ __all__ = ["AsyncTask", "Registry", "Task", "cron", "delay", "registry"]
 P = ParamSpec("P")
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
+MAX_SHAPES = 100  # that are remembered; a function with **kwargs may have any number of them
 
 
 class Caller(Protocol):
@@ -50,6 +51,7 @@ class _Task(Generic[P, R]):
         self.plan = plan
         self._registry = registry
         self._signature = inspect.signature(function)
+        self._shapes = set[tuple[object, ...]]()  # of arguments that fit: binding them takes a fifth of a call
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> TaskResult[R]:
         """Store the call; a worker runs it.
@@ -59,12 +61,12 @@ class _Task(Generic[P, R]):
             ValueError: the arguments are too large.
             StoreError: the database can't be written.
         """
-        self._signature.bind(*args, **kwargs)
+        self._check(args, kwargs)
         return self._registry.caller.enqueue(self, args, kwargs)
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskResult[R]:
         """Do what a call does, without ever blocking the event loop."""
-        self._signature.bind(*args, **kwargs)
+        self._check(args, kwargs)
         return await self._registry.caller.aenqueue(self, args, kwargs)
 
     def map(self, values: Iterable[Any], /) -> list[TaskResult[R]]:
@@ -85,8 +87,16 @@ class _Task(Generic[P, R]):
         return self._registry.caller.enqueue_all(self, map(self._fitting, args))
 
     def _fitting(self, args: Sequence[Any]) -> Sequence[Any]:
-        self._signature.bind(*args)
+        self._check(args, {})
         return args
+
+    def _check(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Refuse arguments that do not fit the function, which is a matter of their number and names."""
+        shape = len(args), *kwargs
+        if shape not in self._shapes:
+            self._signature.bind(*args, **kwargs)
+            if len(self._shapes) < MAX_SHAPES:
+                self._shapes.add(shape)
 
     def options(self, **options: Unpack[CallOptions]) -> Self:
         """Give the same task with other options.
