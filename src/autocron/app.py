@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from contextvars import copy_context
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 from weakref import WeakValueDictionary
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
     from autocron.store.base import Store
+    from autocron.store.driver import Joined
 
 T = TypeVar("T")
 INLINE_KEPT = 1000  # results of calls that ran here
@@ -253,18 +256,42 @@ class App:
 
     def transaction(self, connection: Any = None) -> AbstractContextManager[None]:
         """Store calls together; see transaction()."""
-        return batched(self._store_all, connection)
+        return batched(lambda: self._keeper(connection), connection)
 
-    def _store_all(self, calls: list[Pending]) -> None:
+    def _keeper(self, connection: Any) -> Callable[[list[Pending]], None]:
+        """Give what takes the calls of a block at its end."""
+        if isinstance(connection, str):
+            return partial(self._keep_with_django, connection)
+        return partial(self._keep, within=None if connection is None else self._join(connection))
+
+    def _join(self, connection: Any) -> "Joined | None":
+        self._check_process()
+        return self._active.store.join(connection) if self._active else None
+
+    def _keep_with_django(self, alias: str, calls: list[Pending]) -> None:
+        within = self._join(alias)
+        if within is None or not self._store_all(calls, within):
+            import_module("django.db.transaction").on_commit(partial(self._keep, calls), using=alias)
+
+    def _keep(self, calls: list[Pending], within: "Joined | None" = None) -> None:
+        if not self._store_all(calls, within):
+            for one in calls:
+                self._run_here(one)
+
+    def _store_all(self, calls: list[Pending], within: "Joined | None") -> bool:
+        """Store calls; False when no work is done in the background."""
         self._check_process()
         active = self._active
-        if active is not None and (uuids := active.store.insert_all([one.call for one in calls], self._clock.now())):
-            for one, uuid in zip(calls, uuids, strict=True):
-                one.result.uuid = uuid  # of its duplicate, if it has one
+        uuids = active and active.store.insert_all([one.call for one in calls], self._clock.now(), within)
+        if active is None or not uuids:
+            return False
+        for one, uuid in zip(calls, uuids, strict=True):
+            one.result.uuid = uuid  # of its duplicate, if it has one
+        if within is None:
             active.wake()
-            return
-        for one in calls:
-            self._run_here(one)
+        elif within.notice:
+            logger.warning(within.notice)
+        return True
 
     def _run_here(self, pending: Pending) -> None:
         call, function, result = pending

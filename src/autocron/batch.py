@@ -1,6 +1,5 @@
 """Calls that are stored together: what stands in the block of autocron.transaction()."""
 
-import importlib
 import os
 import sys
 import threading
@@ -8,7 +7,6 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, NamedTuple
 
 from autocron.model import Call
@@ -49,18 +47,18 @@ def open_batch() -> Batch | None:
 
 
 @contextmanager
-def batched(store: Callable[[list[Pending]], None], connection: Any) -> Generator[None]:
-    """Collect the calls that are made in the block, and store them at its end unless it raises.
+def batched(begin: Callable[[], Callable[[list[Pending]], None]], connection: Any) -> Generator[None]:
+    """Collect the calls that are made in the block, and keep them at its end unless it raises.
 
     Args:
-        store: takes the calls.
+        begin: called when the block begins, unless it joins another one; gives what takes the calls at its end.
         connection: see autocron.transaction().
     """
     outer = open_batch()
     if outer is not None and connection in (None, outer.connection):
         yield
         return
-    when_accepted = _when_accepted(connection)
+    keep = begin()
     batch, before = Batch(connection, _here()), _current.get()
     _current.set(batch)
     try:
@@ -68,14 +66,7 @@ def batched(store: Callable[[list[Pending]], None], connection: Any) -> Generato
     finally:
         _current.set(before)
     if batch.calls and batch.owner[0] == os.getpid():  # a child that was forked in the block has nothing to store
-        when_accepted(partial(store, batch.calls))
-
-
-def _when_accepted(connection: Any) -> Callable[[Callable[[], None]], Any]:
-    """Say when the calls of a block are stored, at its end or later."""
-    if isinstance(connection, str):
-        return partial(importlib.import_module("django.db.transaction").on_commit, using=connection)
-    return lambda store: store()
+        keep(batch.calls)
 
 
 def _here() -> tuple[int, int, object]:

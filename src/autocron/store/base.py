@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -30,84 +29,18 @@ from autocron.model import (
 )
 from autocron.store import edges
 from autocron.store.claiming import ANY, Claimer, next_moments
+from autocron.store.driver import CALL_LIMIT, Driver, Joined, Step
 from autocron.store.exchange import Exchange, batches, exchanged_by, hook_call, size_of_news, size_of_result
 from autocron.store.placing import columns, place
 from autocron.store.rows import BadRow, Row, claims_of, stored_job, to_json
 from autocron.store.stored_settings import settings_of, stored_name
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-Parameters = Sequence[Any] | Mapping[str, Any]
-Step = tuple[str, Parameters]  # a statement's name and what goes into it
-T = TypeVar("T")
 _decode_call = msgspec.json.Decoder(tuple[list[msgspec.Raw], dict[str, msgspec.Raw]]).decode
 CHECKED_CODE = "checked_code"  # stands among the settings
-CALL_LIMIT = 5.0  # seconds that a caller waits for the database
 CALL_TIME = 0.001  # seconds more for each of many calls
-
-
-class Driver(Protocol):
-    """What a database must be able to do. Statements are named; their text is in the dialect's .sql file."""
-
-    def read(self, name: str, parameters: Parameters = ()) -> list[Row]:
-        """Run a statement that changes nothing."""
-        ...
-
-    def write(self, name: str, parameters: Parameters, limit: float) -> int:
-        """Run one changing statement in a transaction of its own; give the number of changed rows."""
-        ...
-
-    def batch(self, steps: Sequence[Step], read: Callable[[list[list[Row]]], T]) -> T:
-        """Run statements that don't need each other's rows as one transaction; give what `read` makes of all rows.
-
-        Where rows may hold what autocron has not stored, nothing is kept when `read` raises.
-        """
-        ...
-
-    def transaction(self, limit: float = ...) -> AbstractContextManager[Transaction]:
-        """Run several statements as one; nothing of it is kept when the block raises."""
-        ...
-
-    def tell_nodes(self) -> None:
-        """Tell the nodes of all machines that there may be something to do, where the database can."""
-        ...
-
-    def changed(self) -> bool:
-        """Has another process changed the database since the last time this was asked?"""
-        ...
-
-    def check(self) -> None:
-        """Raise StoreGone when the files are no longer those that were opened."""
-        ...
-
-    def sync(self) -> None:
-        """Make what is committed safe against power loss."""
-        ...
-
-    def checkpoint(self) -> int:
-        """Keep the write-ahead log short; give the bytes in it that an open reader keeps from being copied."""
-        ...
-
-    def close(self) -> None:
-        """Close the connection."""
-        ...
-
-
-class Transaction(Protocol):
-    """Statements inside a transaction."""
-
-    def run(self, name: str, parameters: Parameters = ()) -> list[Row]:
-        """Run a statement."""
-        ...
-
-    def run_all(self, steps: Sequence[Step]) -> list[list[Row]]:
-        """Run statements that don't need each other's rows; give the rows of each."""
-        ...
-
-    def many(self, name: str, rows: Sequence[Parameters]) -> None:
-        """Run a statement once for each row."""
-        ...
 
 
 class Store:
@@ -122,6 +55,7 @@ class Store:
         self._turn = ""  # the queue that had the last turn at a claim of all queues
         self._swept = ""  # the limit at which the search for unused ones has arrived
         self.node: int | None = None  # who claims, where several nodes share a database
+        self.join: Callable[[Any], Joined | None] = driver.join
         self.tell_nodes: Callable[[], None] = driver.tell_nodes
         self.check: Callable[[], None] = driver.check
         self.changed: Callable[[], bool] = driver.changed
@@ -148,8 +82,8 @@ class Store:
         with self._driver.transaction(limit) as transaction:
             return None if transaction.run("locked") == [(1,)] else place(transaction, job)
 
-    def insert_all(self, calls: Sequence[Call], now: float) -> list[str] | None:
-        """Keep all of these calls, or none.
+    def insert_all(self, calls: Sequence[Call], now: float, within: Joined | None = None) -> list[str] | None:
+        """Keep all of these calls, or none; within the caller's own transaction, if it is given.
 
         Returns:
             The uuids of the jobs that they have come to; None when the autocron lock is on and nothing was stored.
@@ -158,7 +92,8 @@ class Store:
             DuplicateJob: as for insert().
             ResultNotFound: one waits for a job that is not there.
         """
-        with self._driver.transaction(CALL_LIMIT + len(calls) * CALL_TIME) as transaction:
+        limit = CALL_LIMIT + len(calls) * CALL_TIME
+        with within.transaction() if within else self._driver.transaction(limit) as transaction:
             if transaction.run("locked") == [(1,)]:
                 return None
             return edges.insert(transaction, calls, now)

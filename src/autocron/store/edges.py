@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from autocron.model import Call, Finished
-    from autocron.store.base import Step, Transaction
+    from autocron.store.driver import Step, Transaction
 
 
 def insert(transaction: Transaction, calls: Sequence[Call], now: float) -> list[str]:

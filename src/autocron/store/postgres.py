@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager, suppress
+from functools import partial
 from socket import gethostname
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from autocron.errors import ConfigError, StoreError
-from autocron.store.base import CALL_LIMIT, Parameters, Step, Store, T, load_statements
+from autocron.store.base import Store, load_statements
+from autocron.store.driver import CALL_LIMIT, Parameters, Step, T
 from autocron.store.moved import check_moved, marker_query
 from autocron.store.postgres_url import name, schema_of
 
@@ -26,15 +26,18 @@ try:
         StoredBefore,
         connect,
     )
+    from autocron.store.postgres_given import find_connection
+    from autocron.store.postgres_joining import Joined
     from autocron.store.postgres_open import ensure_schema
     from autocron.store.postgres_pool import Pool
+    from autocron.store.postgres_transaction import Statements, rows_of
 except ImportError as error:
     raise ConfigError(
         f"PostgreSQL needs a driver that is not installed ({error}): pip install 'autocron[postgres]'"
     ) from error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     import psycopg
 
@@ -46,8 +49,6 @@ NOTICE_EVERY = 0.005  # seconds; each takes a lock that all who commit with one 
 PAUSE = 0.05  # seconds before a lost connection is made again, from the second time on
 APPLICATION_CONNECTIONS = 8  # of one process; a thread that needs one waits for another to give its back
 _CLOCK = "coalesce(%(clock)s::float8, extract(epoch from statement_timestamp())::float8)"
-_TAKE_BATCHES = {"insert_many"}
-_BATCH = 1000  # rows
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # in JSON; PostgreSQL's texts cannot hold it
 
 
@@ -86,6 +87,7 @@ class PostgresDriver:
         self._pool = Pool(lambda deadline: self._connect(address, kind, deadline), size, self._explainer.name)
         self._statements = statements("postgres", self._schema) | statements("postgres_nodes", self._schema)
         self._next_notice = 0.0
+        self._database = ""  # as it says what it is
 
     def read(self, name: str, parameters: Parameters = ()) -> list[Row]:
         """Run a statement that changes nothing."""
@@ -107,14 +109,28 @@ class PostgresDriver:
         with self._lend(CALL_LIMIT, committing=True) as connection:
             with connection.pipeline():  # what is sent until its end is one transaction
                 cursors = [self._execute(connection, *step) for step in steps]
-            return read([_rows(cursor) for cursor in cursors])
+            return read([rows_of(cursor) for cursor in cursors])
 
     @contextmanager
-    def transaction(self, limit: float = CALL_LIMIT) -> Generator[_Transaction]:
+    def transaction(self, limit: float = CALL_LIMIT) -> Generator[Statements]:
         """Run several statements as one; nothing of it is kept when the block raises."""
         # In a pipeline the beginning and the end of a transaction are no round trips of their own.
         with self._lend(limit, committing=True) as connection, connection.pipeline(), connection.transaction():
-            yield _Transaction(connection, self._execute)
+            yield Statements(connection.pipeline, partial(self._execute, connection))
+
+    def join(self, connection: Any) -> Joined | None:
+        """Take a place in the transactions of the caller's connection; None when it leads to another database.
+
+        Raises:
+            ConfigError: it leads to PostgreSQL in a way that nobody else can use.
+        """
+        found = find_connection(connection)
+        if found is None:
+            return None
+        joined = Joined(connection, found, self._statement, self._schema, self._explainer)
+        if joined.database != self._database:  # or the server has been started again
+            ((self._database, *_),) = self.read("whereabouts")
+        return joined if joined.database == self._database else None
 
     def tell_nodes(self) -> None:
         """Notify the nodes, unless that was done just now: they look a second time a little later."""
@@ -162,7 +178,10 @@ class PostgresDriver:
             pause = PAUSE
 
     def _execute(self, connection: Connection, name: str, parameters: Parameters) -> Cursor:
-        return connection.execute(self._statements[name], self._completed(parameters))
+        return connection.execute(*self._statement(name, parameters))
+
+    def _statement(self, name: str, parameters: Parameters) -> tuple[bytes, Parameters]:
+        return self._statements[name], self._completed(parameters)
 
     def _completed(self, parameters: Parameters) -> Parameters:
         if not isinstance(parameters, dict):
@@ -196,38 +215,3 @@ class PostgresDriver:
                 raise
             self._is_ready = True
         return connection
-
-
-class _Transaction:
-    """Several statements, all of them or none."""
-
-    def __init__(self, connection: Connection, execute: Callable[[Connection, str, Parameters], Cursor]) -> None:
-        self._connection = connection
-        self._execute = execute
-
-    def run(self, name: str, parameters: Parameters = ()) -> list[Row]:
-        """Run a statement."""
-        (rows,) = self.run_all([(name, parameters)])
-        return rows
-
-    def run_all(self, steps: Sequence[Step]) -> list[list[Row]]:
-        """Run statements in one round trip; give the rows of each."""
-        with self._connection.pipeline():
-            cursors = [self._execute(self._connection, *step) for step in steps]
-        return [_rows(cursor) for cursor in cursors]
-
-    def many(self, name: str, rows: Sequence[Parameters]) -> None:
-        """Run a statement once for each row, or for many rows at once where it takes a batch."""
-        with self._connection.pipeline():
-            for row in _batched(rows) if name in _TAKE_BATCHES else rows:
-                self._execute(self._connection, name, row)
-
-
-def _batched(rows: Sequence[Parameters]) -> Iterator[Parameters]:
-    for start in range(0, len(rows), _BATCH):
-        some = rows[start : start + _BATCH]
-        yield {"batch": msgspec.json.encode(some).decode(), "now": dict(some[0])["now"]}
-
-
-def _rows(cursor: Cursor) -> list[Row]:
-    return cursor.fetchall() if cursor.description else []

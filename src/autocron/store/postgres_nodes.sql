@@ -1,4 +1,4 @@
--- What nodes do beside their work when several share a PostgreSQL database.
+-- What nodes do beside their work when several share a PostgreSQL database, and what lets others find out that they do.
 
 -- name: join
 -- A node begins. It has the lock of its machine's files, so whoever had that before is no more.
@@ -48,3 +48,11 @@ where uuid in (select json_array_elements_text(%(uuids)s::json)) and state in ('
 -- name: notify
 -- Tell all nodes something.
 select pg_notify(%(schema)s, %(text)s);
+
+-- name: whereabouts
+-- Which database this is, on which server since its last start, with which schema of this name; when the transaction
+-- began; and who asks. It raises nothing, whatever the user may do.
+select concat_ws(
+    ' ', extract(epoch from pg_postmaster_start_time()), (select oid from pg_database where datname = current_database()),
+    (select oid from pg_namespace where nspname = '{schema}')
+), extract(epoch from now())::text, current_user::text;

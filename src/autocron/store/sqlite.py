@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import apsw
 
 from autocron.errors import StoreBusy, StoreError
-from autocron.store.base import CALL_LIMIT, Parameters, Step, Store, T, load_statements
+from autocron.store.base import Store, load_statements
+from autocron.store.driver import CALL_LIMIT, Parameters, Step, T
 from autocron.store.files import Identity, check_suitable, check_unchanged, identity
 from autocron.store.gate import Gate, gate_of
 from autocron.store.moved import check_moved, marker_query
@@ -87,6 +88,9 @@ class SqliteDriver:
     def transaction(self, limit: float = CALL_LIMIT) -> _Transaction:
         """Run several statements as one; nothing of it is kept when the block raises."""
         return _Transaction(self._connections, self._statements, limit)
+
+    def join(self, connection: object) -> None:
+        """No connection of others passes the gate."""
 
     def tell_nodes(self) -> None:
         """The one node sees it."""

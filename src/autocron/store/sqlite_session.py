@@ -16,7 +16,7 @@ from weakref import WeakSet
 
 import apsw
 
-from autocron.store.base import CALL_LIMIT
+from autocron.store.driver import CALL_LIMIT
 from autocron.store.files import Identity
 
 FORK_LIMIT = 2 * CALL_LIMIT  # seconds that a fork waits for a call that is under way

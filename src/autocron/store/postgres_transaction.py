@@ -1,0 +1,63 @@
+"""Several statements in one transaction on PostgreSQL."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    import psycopg
+
+    from autocron.store.driver import Parameters, Step
+    from autocron.store.rows import Row
+
+    Cursor = psycopg.Cursor[tuple[Any, ...]]
+    Execute = Callable[[str, Parameters], Cursor]
+
+_TAKE_BATCHES = {"insert_many"}
+_BATCH = 1000  # rows
+
+
+class Statements:
+    """Statements, all of which are kept or none.
+
+    Args:
+        pipeline: that of the connection.
+        execute: runs one on it.
+    """
+
+    def __init__(self, pipeline: Callable[[], AbstractContextManager[Any]], execute: Execute) -> None:
+        self._pipeline = pipeline
+        self._execute = execute
+
+    def run(self, name: str, parameters: Parameters = ()) -> list[Row]:
+        """Run a statement."""
+        (rows,) = self.run_all([(name, parameters)])
+        return rows
+
+    def run_all(self, steps: Sequence[Step]) -> list[list[Row]]:
+        """Run statements in one round trip; give the rows of each."""
+        with self._pipeline():
+            cursors = [self._execute(*step) for step in steps]
+        return [rows_of(cursor) for cursor in cursors]
+
+    def many(self, name: str, rows: Sequence[Parameters]) -> None:
+        """Run a statement once for each row, or for many rows at once where it takes a batch."""
+        with self._pipeline():
+            for row in _batched(rows) if name in _TAKE_BATCHES else rows:
+                self._execute(name, row)
+
+
+def _batched(rows: Sequence[Parameters]) -> Iterator[Parameters]:
+    for start in range(0, len(rows), _BATCH):
+        some = rows[start : start + _BATCH]
+        yield {"batch": msgspec.json.encode(some).decode(), "now": dict(some[0])["now"]}
+
+
+def rows_of(cursor: Cursor) -> list[Row]:
+    """Give the rows; none where the statement gives none."""
+    return cursor.fetchall() if cursor.description else []
