@@ -20,8 +20,10 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from autocron import ConfigError, DuplicateJob, ResultNotFound, State, StoreError, TaskResult
 from autocron.app import App
 from autocron.clock import SystemClock
+from autocron.model import Finished
 from autocron.options import Plan
 from autocron.store.place import open_store
+from autocron.store.postgres import open_node_store
 from autocron.store.postgres_url import canonical, for_libpq, schema_of
 from autocron.task import AnyTask, Registry
 
@@ -339,6 +341,23 @@ def test_limits_and_workflows(app: App, task: AnyTask, connection: Connection) -
     assert (limited.status, child.status) == (State.QUEUED, State.WAITING)
     assert [one.uuid for one in child.graph()] == [outside.uuid, limited.uuid, child.uuid]
     assert app.database.store.exchange([], 5, 9e9).claims
+
+
+def test_nodes_do_not_wait_for_a_transaction_that_uses_a_limit(
+    app: App, task: AnyTask, connection: Connection, url: str
+) -> None:
+    limited = task.options(concurrency=1)
+    limited(1)
+    with app.transaction(connection):
+        second = limited(1)
+    node = open_node_store(url)
+    (claim,) = node.exchange([], 5, 9e9).claims
+    ended = Finished(claim.uuid, 1, State.SUCCEEDED, "1", "", "", 1.0, 2.0, 3.0)
+    assert not node.exchange([ended], 0, 9e9).refused
+    node.prune(9e9, 100)
+    connection.commit()
+    assert [claim.uuid for claim in node.exchange([], 5, 9e9).claims] == [second.uuid]
+    node.close()
 
 
 def test_with_the_lock_calls_run_here(app: App, task: AnyTask, connection: Connection, order: Order) -> None:

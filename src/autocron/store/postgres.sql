@@ -211,7 +211,7 @@ order by next_at limit %(count)s for update skip locked;
 select concurrency, burst, period, full_at - {clock} + %(now)s::float8, (
     select count(*) from {schema}.jobs where limit_key = %(limit_key)s and limit_key <> '' and state = 'running'
 )
-from {schema}.limits where key = %(limit_key)s for update skip locked;
+from {schema}.limits where key = %(limit_key)s for no key update skip locked;
 
 -- name: take_tokens
 -- The bucket will be full at another time.
@@ -244,8 +244,16 @@ delete from {schema}.lines where limit_key = %(limit_key)s and queue = %(queue)s
 update {schema}.lines set next_at = 0 where next_at is null;
 
 -- name: limit
--- The last call says what a limit is.
-insert into {schema}.limits (key, concurrency, burst, period) values (%s, %s, %s, %s)
+-- The last call says what a limit is. One that stays the same cannot be dropped before the commit, but be used.
+with call (key, concurrency, burst, period) as (values (%s, %s::integer, %s::integer, %s::float8)),
+same as materialized (
+    select from {schema}.limits join call using (key)
+    where (limits.concurrency, limits.burst, limits.period)
+        is not distinct from (call.concurrency, call.burst, call.period)
+    for key share of limits
+)
+insert into {schema}.limits (key, concurrency, burst, period)
+select * from call where not exists (select from same)
 on conflict (key) do update set concurrency = excluded.concurrency, burst = excluded.burst, period = excluded.period;
 
 -- name: line_up
@@ -260,10 +268,13 @@ on conflict (limit_key, queue, priority) do update set next_at =
 select key from {schema}.limits where key > %s order by key limit %s;
 
 -- name: drop_limits
--- Those of these limits that are under nobody's use and have a full bucket.
-delete from {schema}.limits
-where key in (select json_array_elements_text(%(keys)s::json)) and full_at <= {clock} and not exists (
-    select from {schema}.jobs where limit_key = key and limit_key <> '' and state in ('waiting', 'queued', 'running')
+-- Those of these limits that are under nobody's use and have a full bucket, unless a call is under way that uses them.
+delete from {schema}.limits where key in (
+    select key from {schema}.limits
+    where key in (select json_array_elements_text(%(keys)s::json)) and full_at <= {clock} and not exists (
+        select from {schema}.jobs where limit_key = key and limit_key <> '' and state in ('waiting', 'queued', 'running')
+    )
+    order by key for update skip locked
 );
 
 -- name: lock_key

@@ -43,6 +43,7 @@ _NOT_BEGUN = (
     "no transaction was open on the connection when the block of autocron.transaction() ended. One was begun for its"
     " calls, and they are lost unless you commit it. If you commit in the block, do so after it"
 )
+_AT_COMMIT = {"line_up": "line_up_at_commit"}  # what would keep nodes waiting until then
 _CANCELS = "update (stop_asked, state, held, error_message, finished_at, expires_at, unique_key)"
 
 
@@ -113,7 +114,7 @@ class Joined:
 
     def _execute(self, connection: psycopg.Connection[Any], name: str, parameters: Parameters) -> _Cursor:
         cursor = _Cursor(connection, row_factory=tuple_row)
-        cursor.execute(*self._statement(name, parameters), prepare=False)
+        cursor.execute(*self._statement(_AT_COMMIT.get(name, name), parameters), prepare=False)
         return cursor
 
     @contextmanager

@@ -49,6 +49,10 @@ where uuid in (select json_array_elements_text(%(uuids)s::json)) and state in ('
 -- Tell all nodes something.
 select pg_notify(%(schema)s, %(text)s);
 
+-- name: line_up_at_commit
+-- Let a trigger do by the commit what line_up does.
+update {schema}.jobs set unique_key = unique_key where uuid = %(uuid)s;
+
 -- name: whereabouts
 -- Which database this is, on which server since its last start, with which schema of this name; when the transaction
 -- began; and who asks. It raises nothing, whatever the user may do.

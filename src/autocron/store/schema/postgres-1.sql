@@ -93,6 +93,10 @@ end $$;
 create trigger jobs_line_update after update of state, held, run_at, limit_key, queue, priority on {schema}.jobs
     for each row when (new.limit_key <> '' and new.state = 'queued' and new.held is null)
     execute function {schema}.line_up();
+-- A job that stands in line from the commit on: a transaction that goes on for long must not keep the line from others.
+create constraint trigger jobs_line_commit after update of unique_key on {schema}.jobs deferrable initially deferred
+    for each row when (new.limit_key <> '' and new.state = 'queued' and new.held is null)
+    execute function {schema}.line_up();
 create trigger jobs_place_update after update of state on {schema}.jobs
     for each row when (old.limit_key <> '' and old.state = 'running' and new.state <> 'running')
     execute function {schema}.give_place_back();
