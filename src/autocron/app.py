@@ -474,13 +474,20 @@ def transaction(connection: Any = None) -> AbstractContextManager[None]:
     threads and asyncio tasks do not take part: what they call meanwhile is stored at once, by itself.
 
     Args:
-        connection: None, or the connection on which your own transaction runs: the calls are held back until the block
-            ends without an exception, so let it enclose the commit. For Django the alias of a database, such as
-            "default": the calls are stored when the transaction that is open on it at the end of the block commits.
+        connection: None, or that of your own transaction in the PostgreSQL database in which autocron is: a connection
+            of psycopg 3, a session or connection of SQLAlchemy on psycopg 3, or the alias of one of Django's databases.
+            The calls are then stored at the end of the block in that transaction, so their jobs exist if and only if it
+            commits: commit after the block. A connection with autocommit and no open transaction stores them at once.
+            With another database, or SQLite, the calls are held back until the block ends, so let it enclose the
+            commit; for an alias, they are stored when Django's transaction commits.
 
     Raises:
+        ConfigError: the connection is an async one or one of another driver for PostgreSQL; or, at the end of the
+            block, its transaction has ended.
         StoreError: at the end of the block, when the database can't be written.
+        DuplicateJob: at the end of the block, for a call with ``on_duplicate="raise"``.
         ResultNotFound: at the end of the block, when a call waits for a job that is not in this database.
+        None of the calls is stored then, and your transaction can go on.
 
     Example:
         ``with autocron.transaction(): results = [resize(path) for path in paths]``

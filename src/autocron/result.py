@@ -306,7 +306,10 @@ def find_job(uuid: str, source: Source) -> StoredJob:
 
 
 def _not_found(uuid: str) -> NoReturn:
-    raise ResultNotFound(f"no job {uuid}: it never existed, or its result has expired (result_ttl, failed_ttl)")
+    raise ResultNotFound(
+        f"no job {uuid}: it never existed, was called in a transaction that is not committed, or its result has"
+        " expired (result_ttl, failed_ttl)"
+    )
 
 
 def _refuse_inside_job() -> None:
