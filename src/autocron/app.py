@@ -3,7 +3,6 @@
 import contextlib
 import os
 import threading
-from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from contextvars import copy_context
@@ -11,22 +10,22 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
-from weakref import WeakValueDictionary
 
 import msgspec
 
-from autocron import codec, inline
+from autocron import codec
 from autocron.active import Active
 from autocron.batch import Pending, batched, open_batch
 from autocron.clock import Clock, SystemClock
 from autocron.errors import BadSetting, ConfigError
+from autocron.here import Here
 from autocron.link import Link
 from autocron.log import logger
-from autocron.model import Call, Durability, NewJob, Parent, State, StoredJob
+from autocron.model import Call, Durability, NewJob, Parent, StoredJob
 from autocron.model import Settings as StoredSettings
 from autocron.names import new_uuid
 from autocron.program import SERVER_COMMANDS, describe, management_command
-from autocron.result import TaskResult, find_job, find_result, settle
+from autocron.result import TaskResult, find_result
 from autocron.settings import Settings, wanted_settings
 from autocron.store.paths import Database
 from autocron.store.place import Place, find_place
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from autocron.store.driver import Joined
 
 T = TypeVar("T")
-INLINE_KEPT = 1000  # results of calls that ran here
 STOP_EXTRA = 3.0  # seconds beside the grace: the node asks, kills, and says good-bye
 CALL_THREADS = 8
 
@@ -56,8 +54,7 @@ class App:
         self._is_inline = False  # told to run calls here: no warning is due
         self._told_deleted = False  # that the working directory is gone
         self._started_in: set[str] = set()
-        self._ran_here: WeakValueDictionary[str, StoredJob] = WeakValueDictionary()
-        self._kept: deque[StoredJob] = deque(maxlen=INLINE_KEPT)  # beside those whose results are held by somebody
+        self._here = Here(registry, clock, self)
         self._renew()
         self.take_calls()
 
@@ -294,34 +291,20 @@ class App:
         return True
 
     def _run_here(self, pending: Pending) -> None:
-        call, function, result = pending
         if self._active is None and not self._is_inline:
             self._is_inline = True
             logger.warning(
-                "%s runs at once, in its caller: autocron.start(...) has not been called in this process", result.task
+                "%s runs at once, in its caller: autocron.start(...) has not been called in this process",
+                pending.result.task,
             )
-        parents = {parent.uuid: find_job(parent.uuid, self) for parent in call.parents}
-        done = inline.run(call, parents, function, self._clock)
-        self._ran_here[result.uuid] = done
-        self._kept.append(done)
-        settle(result, done)
-        if done.state is State.FAILED:
-            self._call_failure_hooks(done)
-
-    def _call_failure_hooks(self, failed: StoredJob) -> None:
-        for name in self._registry.failure_hooks:
-            hook = self._registry.functions[name]
-            job = NewJob(new_uuid(), name, codec.encode_call((failed.uuid,), {}), self._clock.now(), self._clock.now())
-            done = inline.run(Call(job), {}, hook, self._clock)
-            if done.state is State.FAILED:
-                logger.error("%s %s failed:\n%s", name, job.uuid, done.traceback)
+        self._here.run(pending)
 
     # Results
 
     def get(self, uuid: str) -> StoredJob | None:
         """Read a job."""
         self._check_process()
-        here = self._ran_here.get(uuid)
+        here = self._here.get(uuid)
         active = self._active
         found = here if here or active is None else active.store.get(uuid, self._clock.now())
         if found is None and (batch := open_batch()) and batch.has(uuid):
@@ -331,7 +314,7 @@ class App:
     def graph(self, uuid: str) -> list[tuple[str, str]]:
         """Read which jobs are connected with this one; where calls run at once, none is."""
         self._check_process()
-        here = self._ran_here.get(uuid)
+        here = self._here.get(uuid)
         if here is not None:
             return [(uuid, here.task)]
         active = self._active
@@ -341,7 +324,7 @@ class App:
         """Cancel a job."""
         self._check_process()
         active = self._active
-        if uuid in self._ran_here or active is None:
+        if self._here.get(uuid) or active is None:
             return False
         cancelled = active.store.cancel(uuid, self._clock.now(), active.result_ttl)
         if cancelled and active.link is not None:  # without one, the node looks by itself within a second

@@ -30,6 +30,7 @@ LEVELS = [
         "app",
         "scheduling",
         "batch",
+        "here",
     },
     {"node", "worker"},
     {"cli", "testing", "drainer", "pytest_plugin", "__init__", "__main__"},
