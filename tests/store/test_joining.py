@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import uuid
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -399,6 +400,7 @@ def test_the_connection_stays_as_it_was(app: App, task: AnyTask, connect: Connec
     before = seen()
     with app.transaction(connection):
         results = [task(1), task.options(unique_key="k", on_duplicate="raise")(2)]
+    assert [is_stored(result) for result in results] == [False, False]
     assert seen() == before
     assert connection.row_factory is dict_row
     connection.commit()
@@ -486,6 +488,8 @@ def test_what_cannot_take_part_is_refused_before_the_block(app: App, url: str) -
 
     asyncio.run(refuse_async())
     refuse(OfAnotherDriver(), r"this one is on psycopg2: use psycopg")
+    driver = SimpleNamespace(paramstyle="format", __version__="1.31.2")
+    refuse(Session(create_engine("postgresql+pg8000://", module=driver)), r"this one is on pg8000: use psycopg")
     for connection in (create_engine("sqlite://"), sessionmaker()):
         refuse(connection, r"is no connection: give a Session or")
 
