@@ -84,7 +84,8 @@ class Joined:
         with self._explained():
             found = self._found_again()
         connection = found.connection
-        with self._explained(committing=not found.is_begun and connection.autocommit), connection.transaction():
+        is_alone = not found.is_begun and connection.autocommit
+        with self._explained(committing=is_alone), connection.pipeline(), connection.transaction():
             yield Statements(connection.pipeline, partial(self._execute, connection))
             self._execute(connection, "notify", {"schema": self._schema, "text": "call"})
 
