@@ -303,9 +303,11 @@ def _command(pid: int, mark: str) -> str:
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
+def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
+    """Give a folder with an application; on which database, the test says with `on_each_database`."""
     tmp_path.joinpath("home").mkdir(mode=0o700)
-    one = Lab(tmp_path)
+    on_postgres = getattr(request, "param", "sqlite") == "postgres"
+    one = Lab(tmp_path, request.getfixturevalue("postgres") if on_postgres else "")
     try:
         yield one
     finally:

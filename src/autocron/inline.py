@@ -52,7 +52,18 @@ def run(call: Call, parents: Mapping[str, StoredJob], function: Callable[..., An
         clock: tells the time.
     """
     job = call.job
-    claim = Claim(job.uuid, 1, job.task, job.arguments, 0, 0, clock.now(), 0, job.begin_by, job.policy)
+    claim = Claim(
+        job.uuid,
+        1,
+        job.task,
+        job.arguments,
+        0,
+        0,
+        clock.now(),
+        begin_by=job.begin_by,
+        policy=job.policy,
+        queue=job.placing.queue,
+    )
     past: list[PastAttempt] = []
     snoozes, steps, obstacle = 0, StepsHere(), _obstacle(call, parents)
     while True:

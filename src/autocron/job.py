@@ -34,7 +34,7 @@ class Job:
         self._steps = steps
         self.uuid = claim.uuid
         self.task = claim.task
-        self.queue = "default"
+        self.queue = claim.queue
         self.attempt = claim.attempt
         self.expires = None if claim.begin_by is None else from_timestamp(claim.begin_by)
         self.cancelled = False

@@ -3,7 +3,9 @@
 from typing import Any
 
 import pytest
+from databases import on_each_database
 
+pytestmark = on_each_database
 TASKS = """
     import asyncio
 

@@ -5,9 +5,11 @@ import signal
 from typing import Any
 
 import pytest
+from databases import on_each_database
 
 from autocron import Progress
 
+pytestmark = on_each_database
 TASKS = """
     import asyncio, logging, threading
     from contextvars import copy_context

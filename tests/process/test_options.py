@@ -5,7 +5,9 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from databases import on_each_database
 
+pytestmark = on_each_database
 TASKS = """
     from autocron import Cancel, Retry, RetryLater, Snooze
 

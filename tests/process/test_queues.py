@@ -7,8 +7,11 @@ import time
 from typing import Any
 
 import pytest
+from databases import on_each_database
 
 from autocron.model import State
+
+pytestmark = on_each_database
 
 TASKS = """
     import fcntl
@@ -40,7 +43,7 @@ TASKS = """
 """
 CALLER = """
 import sys, autocron, tasks
-autocron.start("test.db", 0)
+autocron.start(sys.argv[1], 0)
 sys.stdin.readline()
 print(*{tasks.once(number).uuid for number in range(20)})
 """
@@ -53,8 +56,13 @@ def shop(lab: Any) -> Any:
 
 
 def admin(lab: Any, *words: str) -> str:
-    command = [sys.executable, "-m", "autocron", "test.db", *words]
+    command = [sys.executable, "-m", "autocron", lab.name, *words]
     return subprocess.run(command, env=lab.environ, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_job_knows_its_queue(lab: Any) -> None:
+    app = lab.start()
+    assert app.ask("run.options(queue='mail')('value = autocron.current().queue').wait(10)") == "mail"
 
 
 def test_each_queue_has_its_own_workers(shop: Any) -> None:
@@ -65,7 +73,7 @@ def test_each_queue_has_its_own_workers(shop: Any) -> None:
     shop.ended(app.ask("mail(1).uuid"))
     assert all(shop.job(uuid).state is State.QUEUED for uuid in flood)
     # One pool of workers for all of them, from now on.
-    assert app.ask("autocron.start('test.db', 1)")
+    assert app.ask(f"autocron.start({shop.name!r}, 1)")
     shop.open_gate("gate")
     assert all(shop.ended(uuid).state is State.SUCCEEDED for uuid in flood)
     shop.until(lambda: len(shop.ready_now()) == 1 and len(shop.status().workers) == 1)
@@ -97,7 +105,7 @@ def test_jobs_of_a_queue_without_workers_wait_and_that_is_told(shop: Any) -> Non
     waiting = app.ask("mail(1).uuid")
     shop.until(lambda: "jobs wait in the queue 'mail', which has no workers here" in shop.output())
     assert "no workers here" in admin(shop, "top", "--once")
-    assert app.ask("autocron.start('test.db', queues={'default': 1, 'mail': 1})")
+    assert app.ask(f"autocron.start({shop.name!r}, queues={{'default': 1, 'mail': 1}})")
     assert shop.ended(waiting).state is State.SUCCEEDED
 
 
@@ -129,7 +137,7 @@ def test_places_do_not_leak_when_workers_and_nodes_are_killed(shop: Any) -> None
 def test_many_processes_make_one_job(shop: Any) -> None:
     callers = [
         subprocess.Popen(
-            [sys.executable, "-c", CALLER],
+            [sys.executable, "-c", CALLER, shop.name],
             cwd=shop.folder,
             env=shop.environ,
             stdin=subprocess.PIPE,

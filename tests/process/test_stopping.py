@@ -4,7 +4,9 @@ import time
 from typing import Any
 
 import pytest
+from databases import on_each_database
 
+pytestmark = on_each_database
 TASKS = """
     import asyncio
     from autocron import JobCancelled, TaskTimeout, current

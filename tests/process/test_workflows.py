@@ -5,7 +5,9 @@ from functools import partial
 from typing import Any
 
 import pytest
+from databases import on_each_database
 
+pytestmark = on_each_database
 TASKS = """
     @delay
     def fail():

@@ -50,6 +50,11 @@ def test_a_call_knows_its_job_wherever_it_runs(app: App, function: object) -> No
     assert result.result == (result.uuid, "app.task", "default", 1, False, result.uuid)
 
 
+def test_a_call_knows_its_queue(app: App) -> None:
+    task = Task(lambda: current().queue, "app.task", Plan().with_options({"queue": "mail"}), app._registry)
+    assert task().result == "mail"
+
+
 def test_a_call_within_a_call_is_a_job_of_its_own(app: App) -> None:
     inner = task_of(app, about)
 
