@@ -282,6 +282,12 @@ class Lab:
             return True
         return False
 
+    def kill_node(self) -> None:
+        """Kill the node, and wait for the next one."""
+        node = self.node()
+        assert self.kill(node)
+        self.node(other_than=node)
+
     def wipe_out(self) -> None:
         """Leave no process behind, whatever happened."""
         self.store.close()

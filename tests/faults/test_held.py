@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from databases import on_each_database
 
 BAD_PAYLOADS = {
     "cut short": '[[1, 2], {"number"',
@@ -15,6 +16,7 @@ BAD_PAYLOADS = {
 }
 
 
+@on_each_database
 def test_unknown_task_runs_with_the_next_code(lab: Any) -> None:
     app = lab.start()
     call = app.ask("__import__('autocron').codec.encode_call((5,), {})")
@@ -29,6 +31,7 @@ def test_unknown_task_runs_with_the_next_code(lab: Any) -> None:
     assert (job.state, job.result, job.held) == ("succeeded", "5", None)
 
 
+@on_each_database
 def test_call_waits_for_code_that_takes_its_arguments(lab: Any) -> None:
     app = lab.start()
     parked = lab.insert("tasks.work", app.ask("__import__('autocron').codec.encode_call((5, 0, 'added'), {})"))

@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 import pytest
+from databases import on_each_database
 
 from autocron.model import Declaration
 
@@ -98,6 +99,7 @@ def test_schedule_that_cannot_be_understood_stops_no_other(lab: Any, text: str, 
     lab.until(lambda: "schedule odd does not fire: " in lab.output() + lab.log())
 
 
+@on_each_database
 def test_schedules_of_the_run_time(lab: Any) -> None:
     """They fire with their arguments, outlive the application, rest and go at once; a task may make them, too."""
     app = lab.start()

@@ -3,6 +3,8 @@
 import time
 from typing import Any
 
+from databases import on_each_database
+
 OLD = "\n@delay(hours=1)\ndef mail(address):\n    return address\n"
 NEW = "\n@delay(hours=1)\ndef mail(address, subject):\n    return subject\n"
 
@@ -14,6 +16,7 @@ def restart(lab: Any, app: Any, tasks: str) -> Any:
     return lab.start()
 
 
+@on_each_database
 def test_a_job_that_is_due_later_is_parked_when_the_code_changes(lab: Any) -> None:
     tasks = (lab.folder / "tasks.py").read_text()
     lab.write("tasks.py", tasks + OLD)

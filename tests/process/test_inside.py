@@ -1,7 +1,5 @@
 """What a running job can know and say, with a real node and workers."""
 
-import os
-import signal
 from typing import Any
 
 import pytest
@@ -44,6 +42,15 @@ def test_a_job_knows_itself(lab: Any, task: str) -> None:
     assert app.ask(f"(r := {task}()).wait(10) == (r.uuid, 'tasks.{task}', 1)") is True
 
 
+def test_log_records_name_their_job(lab: Any) -> None:
+    app = lab.start()
+    record = "import logging; record = logging.getLogger('app').makeRecord('app', 30, '', 0, '', (), None)"
+    app.ask(
+        f"globals().update(result=run({record + '; value = record.autocron_uuid, record.autocron_task'!r})) and None"
+    )
+    assert app.ask("result.wait(10) == (result.uuid, result.task)") is True
+
+
 def test_what_a_job_says_is_seen_while_it_runs(lab: Any) -> None:
     lab.add("tasks.py", TASKS)
     app = lab.start()
@@ -59,13 +66,14 @@ def test_what_a_job_says_is_seen_while_it_runs(lab: Any) -> None:
     )
 
 
-def test_what_a_job_said_is_of_its_last_attempt(lab: Any) -> None:
+@pytest.mark.parametrize("victim", ["worker", "node"])
+def test_what_a_job_said_is_of_its_last_attempt(lab: Any, victim: str) -> None:
     lab.add("tasks.py", TASKS)
     app = lab.start()
     uuid = app.ask("talk('gate').uuid")
     worker = lab.begun("gate")
     lab.until(lambda: lab.job(uuid).progress)
-    os.kill(worker, signal.SIGKILL)
+    lab.kill(worker if victim == "worker" else lab.node())
     lab.begun("gate", 2)
     lab.open_gate("gate")
     job = lab.ended(uuid)
@@ -136,9 +144,7 @@ def test_a_step_is_not_done_again_after_a_crash(lab: Any, task: str) -> None:
     for times in (1, 2):
         lab.kill(lab.begun("gate", times))
     lab.begun("gate", 3)
-    node = lab.node()
-    lab.kill(node)
-    lab.node(other_than=node)
+    lab.kill_node()
     lab.begun("gate", 4)
     lab.open_gate("gate")
     assert lab.ended(uuid).state == "succeeded"

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from databases import on_each_database
 
 GONE = 10.0  # seconds after which nothing of an application may be left
 
@@ -45,6 +46,7 @@ def test_storm(lab: Any, record_property: Any) -> None:
     assert twice <= sum(killed.values()) * 2
 
 
+@on_each_database
 def test_application_killed(lab: Any) -> None:
     app = lab.start()
     app.ask("hold('gate') and None")
@@ -58,6 +60,7 @@ def test_application_killed(lab: Any) -> None:
     assert [lab.ended(uuid).state for uuid in queued] == ["succeeded"] * 5
 
 
+@on_each_database
 def test_node_killed(lab: Any) -> None:
     app = lab.start(workers=2)
     held = app.ask("hold('gate').uuid")
@@ -73,6 +76,7 @@ def test_node_killed(lab: Any) -> None:
     assert app.ask("work(1).wait(10)") == 1
 
 
+@on_each_database
 def test_worker_killed(lab: Any) -> None:
     app = lab.start()
     held = app.ask("hold('gate').uuid")
@@ -110,6 +114,7 @@ def test_worker_survives(lab: Any, error: str) -> None:
     assert app.ask("run('value = os.getpid()').wait(10)") == worker
 
 
+@on_each_database
 def test_node_terminated(lab: Any) -> None:
     app = lab.start(grace=0.3)
     held = app.ask("hold('gate').uuid")

@@ -90,15 +90,16 @@ def test_expiry_while_the_worker_is_busy(shop: Any) -> None:
     assert "ran 1" not in shop.ledger()
 
 
-def test_what_must_not_run_twice(lab: Any) -> None:
+@pytest.mark.parametrize(
+    ("victim", "how"), [("worker", "worker lost: SIGKILL"), ("node", "the node died while it held this job")]
+)
+def test_what_must_not_run_twice(lab: Any, victim: str, how: str) -> None:
     app = lab.start()
     held = app.ask("hold.options(on_crash='fail', retries=5)('gate').uuid")
-    lab.kill(lab.begun("gate"))
+    worker = lab.begun("gate")
+    lab.kill(worker if victim == "worker" else lab.node())
     job = lab.ended(held)
-    assert (job.state, job.error_message) == (
-        "failed",
-        'worker lost: SIGKILL; with on_crash="fail" it does not run again',
-    )
+    assert (job.state, job.error_message) == ("failed", f'{how}; with on_crash="fail" it does not run again')
 
 
 def test_retries_under_kills(shop: Any) -> None:

@@ -31,6 +31,12 @@ TASKS = """
         time.sleep(0.02)
         return sum(values) + 1
 
+    def work_in_a_block(number):
+        with autocron.transaction():
+            work(float(number))
+            work("b")
+            1 / number
+
     def layers(depth, width):
         with autocron.transaction():
             row = grow.starmap((number, []) for number in range(width))
@@ -57,6 +63,15 @@ def test_values_arrive(flow: Any) -> None:
     assert app.ask("autocron.get_result(spread(5).wait(20)).wait(20)") == ([*range(5)], {})
     large = "run('value = chr(120) * 1_000_000').later"
     assert app.ask(f"sizes.options(after=[work(1)])([{large} for _ in range(5)]).wait(20)") == [1_000_000] * 5
+
+
+def test_many_calls_at_once(flow: Any) -> None:
+    app = flow.start()
+    assert app.ask("[one.wait(10) for one in work.map([1, 2]) + work.starmap([(3,), (4, 0.0)])]") == [1, 2, 3, 4]
+    with pytest.raises(Exception, match="ZeroDivisionError"):
+        app.ask("work_in_a_block(0)")
+    app.ask("work_in_a_block(1)")
+    flow.until(lambda: flow.ledger()[4:] == ["ran 1.0", "ran b"])
 
 
 def test_a_failure_reaches_those_that_wait(flow: Any) -> None:
