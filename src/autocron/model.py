@@ -387,6 +387,7 @@ class Settings(msgspec.Struct, frozen=True):
     async_jobs: Positive = 100
     max_jobs: Positive | None = None
     max_memory: Positive | None = None
+    reload: bool = False
 
 
 class QueueCounts(msgspec.Struct, frozen=True):

@@ -25,6 +25,7 @@ class Settings(TypedDict, total=False):
     async_jobs: int  # async jobs at once in one worker (100)
     max_jobs: int | None  # a worker is replaced after so many (None: never)
     max_memory: int | None  # a worker is replaced between jobs when it has more bytes (None: never)
+    reload: bool  # workers are replaced when a source file has changed (False)
 
 
 NAMES = ("workers", *Settings.__annotations__)
@@ -61,6 +62,8 @@ def wanted_setting(name: str, value: object) -> dict[str, Any]:
         return {name: _whole_number(value, name, 1)}
     if name == "workers":
         return {"workers": _whole_number(value, "workers", 1), "queues": {}}  # so many for all queues
+    if name == "reload":
+        return {name: _switch(value, name)}
     if name == "queues":
         queues = _queues(value)
         return {"queues": queues, "workers": sum(queues.values())} if queues else {"queues": {}}
@@ -75,6 +78,12 @@ def _queues(value: object) -> dict[str, int]:
         queue_name(name, "queues"): _whole_number(count, f"queues: workers of {name!r}", 1)
         for name, count in queues.items()
     }
+
+
+def _switch(value: object, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{name}: {value!r} is neither True nor False")
+    return value
 
 
 def _whole_number(value: object, name: str, lowest: int) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 from databases import on_each_database
 
 OLD = "\n@delay(hours=1)\ndef mail(address):\n    return address\n"
+WORK = "\n@delay\ndef work(number):\n    return 'new', number\n"
 NEW = "\n@delay(hours=1)\ndef mail(address, subject):\n    return subject\n"
 
 
@@ -33,3 +34,17 @@ def test_a_job_that_is_due_later_is_parked_when_the_code_changes(lab: Any) -> No
     job = lab.job(uuid)
     assert (job.state, job.attempt) == ("queued", 0)  # no worker was asked
     assert job.run_at > time.time()
+
+
+def test_workers_are_replaced_when_a_source_file_changes(lab: Any) -> None:
+    tasks = (lab.folder / "tasks.py").read_text()
+    app = lab.start(reload=True)
+    assert app.ask("work(1).wait(10)") == 1
+    lab.write("tasks.py", tasks + "\nthis is no Python\n")
+    lab.until(lambda: "the worker could not import" in lab.output(), what="workers with the broken file")
+    lab.write("tasks.py", tasks + WORK)  # nobody has imported this file since, but it is still watched
+    assert app.ask("work(2).wait(10)") == ("new", 2)
+    (pid,) = lab.ready()
+    now = time.monotonic()
+    lab.until(lambda: time.monotonic() > now + 2.2)
+    assert lab.ready() == [pid]

@@ -47,6 +47,7 @@ def run(*args: str) -> Result:
         ("failed_ttl", "7d", {"failed_ttl": 604800.0}),
         ("max_jobs", "100", {"max_jobs": 100}),
         ("max_memory", "None", {"max_memory": None}),
+        ("reload", "on", {"reload": True}),
         ("locked", "ON", {"locked": True}),
         ("locked", "false", {"locked": False}),
     ],
@@ -73,6 +74,7 @@ def test_what_is_typed_is_understood(name: str, text: str, wanted: dict[str, Any
         ("grace", "none", "'none' is no duration"),
         ("grace", "-1", "-1.0 is not a finite number of seconds from 0 on"),
         ("grace", "", "'' is no duration"),
+        ("reload", "1", "'1' is neither on nor off"),
         ("locked", "maybe", "'maybe' is neither on nor off"),
     ],
 )

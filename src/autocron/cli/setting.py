@@ -33,6 +33,7 @@ MEANINGS = {
     "async_jobs": "async jobs at once in one worker",
     "max_jobs": "jobs after which a worker is replaced; none: never",
     "max_memory": "bytes above which a worker is replaced; none: never",
+    "reload": "replace workers when a source file has changed",
 }
 
 
@@ -50,6 +51,8 @@ def parsed(name: str, text: str) -> dict[str, Any]:
         return wanted_setting(name, None)
     if name == "queues":
         return wanted_setting(name, _queues(text))
+    if name == "reload":
+        return wanted_setting(name, _switch(name, text))
     return wanted_setting(name, _whole(name, text) if name in NUMBERS or name == "workers" else _seconds(name, text))
 
 

@@ -23,6 +23,7 @@ class Applications:
         self._ending = ending
         self._place = place
         self._clock = clock
+        self._sources = programs.SourceFiles()
         self._foreground = False  # the node works without any
         self.none_since: float | None = clock.monotonic() + FIRST_APP_WAIT  # None: there is one, or none is needed
         self.program: wire.Program | None = None
@@ -48,6 +49,11 @@ class Applications:
         self._adopt(hello.program, alone=alone, renew=bool(changed))
         self._audience.send(app, wire.Welcome(os.getpid()))
         return True
+
+    def look_for_changes(self) -> None:
+        """Let workers start anew when a source file has changed."""
+        if self._sources.have_changed(self._crew.sources):
+            self._crew.renew()
 
     def declare(self, app: AppConnection, program: wire.Program) -> None:
         """Take over what an accepted application says about the program later on."""

@@ -237,6 +237,8 @@ class Node:
             self._next_tick = now + TICK
             self._config.refresh()
             self._crew.bury()
+            if self._config.settings.reload and self._ending.running:
+                self._apps.look_for_changes()
         elif self._crew.must_be_polled:
             self._crew.bury()
         self._crew.enforce(self._config.settings.grace, now)

@@ -51,6 +51,26 @@ def changed_sources(sources: dict[str, float]) -> list[str]:
     return [path for path, mtime in sources.items() if _mtime(path) != mtime]
 
 
+class SourceFiles:
+    """Looks now and then whether a source file of the workers has changed.
+
+    A file stays watched when workers fail to import it: it is the one that will be mended.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[str, float | None] = {}
+
+    def have_changed(self, sources: dict[str, float]) -> bool:
+        """Say it once for each change.
+
+        Args:
+            sources: as workers imported them, with their mtimes.
+        """
+        before = sources | self._seen
+        self._seen = {path: _mtime(path) for path in before}
+        return self._seen != before
+
+
 def _mtime(path: str) -> float | None:
     try:
         return os.stat(path).st_mtime
