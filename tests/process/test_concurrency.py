@@ -154,12 +154,13 @@ def test_of_several_jobs_of_a_worker_that_died_each_runs_alone_before_it_is_blam
 
 
 @pytest.mark.usefixtures("tasks")
-def test_no_job_is_lost_when_workers_with_several_jobs_are_killed(lab: Any) -> None:
+def test_no_job_is_lost_when_workers_with_several_jobs_and_their_node_are_killed(lab: Any) -> None:
     app = lab.start(2, threads=4)
     uuids = app.ask("[work(n, 0.05).uuid for n in range(100)] + [await_gate('gate').uuid for _ in range(20)]")
     for _ in range(4):
         for worker in lab.ready():
             lab.until(lambda: len(lab.ledger()) > 5)
             lab.kill(worker)
+    lab.kill_node()
     lab.open_gate("gate")
     assert {lab.ended(uuid, 30).state for uuid in uuids} == {"succeeded"}

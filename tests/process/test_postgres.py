@@ -106,6 +106,26 @@ def test_the_jobs_of_a_dead_machine_are_run_by_another(machine: NewMachine) -> N
     assert other.ledger() == [line for line in other.ledger() if "gate" in line]
 
 
+def test_the_place_of_a_job_on_a_dead_machine_is_free(machine: NewMachine) -> None:
+    one, other = machine(), machine()
+    for lab in (one, other):
+        lab.add("tasks.py", "alone = hold.options(concurrency=1, limit_key='all')")
+    first = one.start()
+    held = first.ask("alone.options(on_crash='fail')('held').uuid")
+    one.begun("held")
+    second = other.start()
+    waiting = second.ask("alone('next').uuid")
+    assert second.ask("work(1).wait(10)") == 1
+    assert other.job(waiting).state is State.QUEUED
+    first.kill()
+    for pid in list(one.background()):
+        one.kill(pid)
+    other.begun("next")
+    other.open_gate("next")
+    assert other.ended(waiting).state is State.SUCCEEDED
+    assert other.job(held).state is State.FAILED
+
+
 def test_a_successor_on_the_same_machine_takes_over_at_once(
     machine: NewMachine, run: Callable[[str], list[tuple[object, ...]]]
 ) -> None:

@@ -1,6 +1,9 @@
-"""The examples in the documentation run."""
+"""The examples in the documentation run, and what it says about tests is so."""
 
 import re
+import subprocess
+import sys
+from collections import defaultdict
 from pathlib import Path
 from types import ModuleType
 
@@ -98,3 +101,48 @@ def test_examples_of_queues(registry: Registry) -> None:
     plans = {name.partition(".")[2]: task.plan.rules for name, task in registry.tasks.items()}
     assert plans.keys() == {"send_mail", "import_orders", "ask_service", "render", "export", "index"}
     assert (plans["send_mail"].placing.queue, plans["send_mail"].placing.priority) == ("mail", 10)
+
+
+TEST = re.compile(r"\[(test_\w+)\]\(\.\./(tests/[\w/]+\.py)\)")
+ON_EACH = {"sqlite", "postgres"}
+
+
+def anchors(file: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def databases_of(files: set[str]) -> dict[tuple[str, str], set[str]]:
+    """Give the tests in these files, each with the databases that are among its parameters."""
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-pno:cacheprovider", *sorted(files)]
+    listed = subprocess.run(command, cwd=DOCS.parent, stdout=subprocess.PIPE, text=True, check=True).stdout
+    found = defaultdict[tuple[str, str], set[str]](set)
+    for file, name, parameters in re.findall(r"^(\S+)::(\w+)(.*)$", listed, re.MULTILINE):
+        found[name, file] |= ON_EACH & set(re.split(r"\W", parameters))
+    return found
+
+
+def test_each_feature_is_proved_as_its_table_says() -> None:
+    text = (DOCS / "features.md").read_text()
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| [")]
+    tests = databases_of({file for _, file in TEST.findall(text)})
+    for feature, on_sqlite, on_postgres, under_kills in rows:
+        assert TEST.search(on_sqlite), feature
+        for test in TEST.findall(on_sqlite + on_postgres + under_kills):
+            assert test in tests, (feature, test)
+        if on_postgres == "the same":
+            assert all(tests[test] == ON_EACH for test in TEST.findall(on_sqlite)), feature
+        else:
+            assert on_postgres == "–", feature
+        for name, file in TEST.findall(under_kills):
+            assert tests[name, file] == ON_EACH or file == "tests/process/test_postgres.py", feature
+
+
+@pytest.mark.parametrize("file", sorted(DOCS.glob("*.md")), ids=lambda file: file.name)
+def test_links_lead_somewhere(file: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", file.read_text(), flags=re.DOTALL)):
+        path, _, anchor = target.partition("#")
+        if not target.startswith("http"):
+            there = DOCS / path if path else file
+            assert there.exists(), target
+            assert not anchor or anchor in anchors(there), target
