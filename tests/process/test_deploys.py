@@ -36,6 +36,18 @@ def test_a_job_that_is_due_later_is_parked_when_the_code_changes(lab: Any) -> No
     assert job.run_at > time.time()
 
 
+@on_each_database
+def test_a_check_of_all_calls_goes_on_when_its_node_has_died(lab: Any) -> None:
+    tasks = (lab.folder / "tasks.py").read_text()
+    lab.write("tasks.py", tasks + OLD)
+    app = lab.start()
+    app.ask("mail.map(['a'] * 6000) and None")
+    restart(lab, app, tasks)
+    lab.until(lambda: lab.store.counts(time.time()).held, what="the first are parked")
+    lab.kill_node()
+    lab.until(lambda: lab.store.counts(time.time()).held == 6000, what="all are parked")
+
+
 def test_workers_are_replaced_when_a_source_file_changes(lab: Any) -> None:
     tasks = (lab.folder / "tasks.py").read_text()
     app = lab.start(reload=True)

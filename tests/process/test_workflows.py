@@ -37,6 +37,12 @@ TASKS = """
             work("b")
             1 / number
 
+    def chains(count):
+        with autocron.transaction():
+            for number in range(count):
+                needed = join(fail().later)
+                join.options(after=[needed], on_parent_failure="run")(number)
+
     def layers(depth, width):
         with autocron.transaction():
             row = grow.starmap((number, []) for number in range(width))
@@ -114,3 +120,16 @@ def test_a_graph_under_kills(flow: Any) -> None:
     assert (job.state, ran()) == ("succeeded", total), job.error_message
     assert killed["node"] == 2
     assert flow.store.counts(time.time()).by_state == {"succeeded": total}
+
+
+def test_failures_under_kills(flow: Any) -> None:
+    app = flow.start(workers=2)
+    app.ask("chains(60)")
+
+    def states() -> dict[str, int]:
+        return {str(state): count for state, count in flow.store.counts(0.0).by_state.items()}
+
+    for failed in (5, 25):
+        flow.until(lambda count=failed: states().get("failed", 0) >= count, what=f"{failed} have failed")
+        flow.kill_node()
+    flow.until(lambda: states() == {"failed": 60, "cancelled": 60, "succeeded": 60})
