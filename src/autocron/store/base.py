@@ -173,7 +173,10 @@ class Store:
         if failed := [hook_call(one) for one in finished if one.state is State.FAILED]:
             steps.append(("call_hooks", {"batch": to_json(failed), "now": now}))
         first = len(steps)
-        steps += [("finish", {"batch": to_json(some), "now": now}) for some in batches(finished, size_of_result)]
+        steps += [
+            ("finish", {"batch": to_json(some), "count": len(some), "now": now})
+            for some in batches(finished, size_of_result)
+        ]
         steps += [("requeue", {"batch": to_json(some), "now": now}) for some in batches(requeued, size_of_result)]
         ends = len(steps)
         steps += edges.steps(finished, now)

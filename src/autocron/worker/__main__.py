@@ -35,6 +35,7 @@ from autocron.worker.runner import Runner, is_async
 from autocron.worker.steps import StoredSteps
 
 PR_SET_PDEATHSIG = 1
+_MAIN_THREAD = MainThread()
 
 
 class Worker:
@@ -91,17 +92,20 @@ class Worker:
         if is_async(claim.task):
             self._begin_beside(self._loop.submit(self._arun(claim)))
         elif self._threads is not None:
-            self._begin_beside(self._threads.submit(self._run, claim, PoolThread))
+            self._begin_beside(self._threads.submit(self._run_beside, claim))
         else:
-            self._run(claim, MainThread)
+            self._run(claim, _MAIN_THREAD)
 
     def _begin_beside(self, job: Future[None]) -> None:
         self._beside.add(job)
         job.add_done_callback(self._beside.discard)
 
-    def _run(self, claim: Claim, place: Callable[[], Place]) -> None:
+    def _run_beside(self, claim: Claim) -> None:
+        self._run(claim, PoolThread())
+
+    def _run(self, claim: Claim, place: Place) -> None:
         started_at, started = time.time(), time.perf_counter()
-        job = self._enter(claim, place())
+        job = self._enter(claim, place)
         outcome = self._runner.run(claim, job)
         self._ended(claim, job, outcome, started_at, time.perf_counter() - started)
 
@@ -118,7 +122,7 @@ class Worker:
     def _enter(self, claim: Claim, place: Place) -> RunningJob:
         job = RunningJob(claim, StoredSteps(self._store, self._setup.max_payload, claim), self._reporter, place)
         self._running[claim.uuid] = job
-        if isinstance(place, MainThread):
+        if place is _MAIN_THREAD:
             self._here = job
         if claim.policy is not None and policy_of(claim.policy).timeout is not None:
             self._channel.send(wire.Begun(claim.uuid))
@@ -194,9 +198,10 @@ def _wake(channel: wire.Channel) -> bool:
 
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
-        # A task may have closed or replaced it; that is no reason to lose an outcome.
-        with contextlib.suppress(OSError, ValueError, AttributeError):
+        try:  # noqa: SIM105 (contextlib.suppress takes twice as long, and each job comes here)
             stream.flush()
+        except (OSError, ValueError, AttributeError):
+            pass  # a task may have closed or replaced it; that is no reason to lose an outcome
 
 
 def _die_with_node() -> None:

@@ -34,6 +34,7 @@ from autocron.workflow import MissingValueError, filled, parents_in
 _is_coroutine_function = functools.cache(inspect.iscoroutinefunction)
 ReadJobs = Callable[[list[str]], Mapping[str, StoredJob]]
 READ_AGAIN = 1.0  # seconds until a job is tried again whose arguments could not be read from the database
+_NOTHING = Succeeded("null")
 _Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
@@ -125,6 +126,8 @@ class Runner:
     def _succeeded(self, claim: Claim, value: Any) -> Succeeded:
         if claim.task not in registry.tasks:
             return Succeeded(None)  # a cron function: nobody asks for its value
+        if value is None:
+            return _NOTHING
         try:
             text = codec.encode(value, "the return value")
         except (TypeError, ValueError) as error:
