@@ -15,24 +15,19 @@ from autocron.model import (
     Claim,
     Counts,
     Declaration,
-    Finished,
     NewJob,
-    News,
     QueueCounts,
     QueuedCall,
-    Requeued,
     Settings,
     State,
     StoredJob,
     StoredSchedule,
-    Transition,
 )
 from autocron.store import edges
-from autocron.store.claiming import ANY, Claimer, next_moments
-from autocron.store.driver import CALL_LIMIT, Driver, Joined, Step
-from autocron.store.exchange import Exchange, batches, exchanged_by, hook_call, size_of_news, size_of_result
+from autocron.store.claims import Claims
+from autocron.store.driver import CALL_LIMIT, Driver, Joined
 from autocron.store.placing import columns, place
-from autocron.store.rows import BadRow, Row, claims_of, stored_job, to_json
+from autocron.store.rows import Row, stored_job, to_json
 from autocron.store.stored_settings import settings_of, stored_name
 
 if TYPE_CHECKING:
@@ -52,9 +47,13 @@ class Store:
     def __init__(self, driver: Driver, host: str | None = None) -> None:
         self._driver = driver
         self._host = host  # the name of this machine, where several share a database
-        self._turn = ""  # the queue that had the last turn at a claim of all queues
         self._swept = ""  # the limit at which the search for unused ones has arrived
-        self.node: int | None = None  # who claims, where several nodes share a database
+        claims = Claims(driver)
+        self.become: Callable[[int], None] = claims.become
+        self.exchange = claims.exchange
+        self.recover: Callable[[], tuple[list[Claim], list[str]]] = claims.recover
+        self.held: Callable[[], list[Claim]] = claims.held
+        self.to_stop: Callable[[], list[str]] = claims.to_stop
         self.join: Callable[[Any], Joined | None] = driver.join
         self.tell_nodes: Callable[[], None] = driver.tell_nodes
         self.check: Callable[[], None] = driver.check
@@ -62,10 +61,6 @@ class Store:
         self.sync: Callable[[], None] = driver.sync
         self.checkpoint: Callable[[], int] = driver.checkpoint
         self.close: Callable[[], None] = driver.close
-
-    def become(self, node: int) -> None:
-        """Claim as this node."""
-        self.node = node
 
     def insert(self, job: NewJob, limit: float = CALL_LIMIT) -> str | None:
         """Keep a call; it is safe when this returns.
@@ -98,113 +93,6 @@ class Store:
                 return None
             return edges.insert(transaction, calls, now)
 
-    def exchange(
-        self,
-        transitions: Sequence[Transition],
-        wanted: int | Mapping[str, int],
-        now: float,
-        news: Sequence[News] = (),
-    ) -> Exchange:
-        """Store what claimed jobs said and became, and claim due ones, in one transaction.
-
-        One bad row stops no other: transitions that the database does not take are named in the answer, and jobs that
-        cannot be claimed are parked. When transitions had to be stored one by one, nothing is claimed; `due` then says
-        that there is more.
-
-        Args:
-            transitions: what became of claimed jobs.
-            wanted: how many jobs to claim at most, of each of these queues, or of all of them together.
-            now: what is due by now is claimed.
-            news: what running jobs have said.
-        """
-        if isinstance(wanted, int):
-            wanted = {ANY: wanted} if wanted else {}
-        try:
-            return self._exchange(transitions, wanted, now, news)
-        except BadRow:
-            if news:
-                self._exchange([], {}, now, news)
-            if not transitions:
-                return self._claim_around_bad(wanted, now)
-            return msgspec.structs.replace(self._store_around_bad(transitions, now), due=dict.fromkeys(wanted, now))
-
-    def _store_around_bad(self, transitions: Sequence[Transition], now: float) -> Exchange:
-        """Store transitions in halves, down to those that the database does not take."""
-        try:
-            return self._exchange(transitions, {}, now)
-        except BadRow as error:
-            if len(transitions) == 1:
-                return Exchange([], [], {}, {transitions[0].uuid: str(error)})
-        middle = len(transitions) // 2
-        one, other = (self._store_around_bad(some, now) for some in (transitions[:middle], transitions[middle:]))
-        return Exchange(
-            one.refused + other.refused,
-            [],
-            {},
-            one.unstorable | other.unstorable,
-            cancelled=one.cancelled + other.cancelled,
-            awaited=one.awaited + other.awaited,
-        )
-
-    def _claim_around_bad(self, wanted: Mapping[str, int], now: float) -> Exchange:
-        """Claim ever fewer jobs until it works; the first one is parked when it cannot even be claimed alone."""
-        parked = list[str]()
-        while True:
-            try:
-                return msgspec.structs.replace(self._exchange([], wanted, now), parked=parked)
-            except BadRow as error:
-                if error.place is None:
-                    raise
-                if max(wanted.values()) == 1:
-                    ((first,),) = self._driver.read("first_due", {**error.place._asdict(), "now": now})
-                    parked.append(self._park(first, error))
-                wanted = {queue: max(1, count // 2) for queue, count in wanted.items()}
-
-    def _park(self, row: int, why: BadRow) -> str:
-        self._driver.write("park", (f"its row cannot be used: {why}", row), CALL_LIMIT)
-        return f"row {row} of the table jobs is parked: {why}"
-
-    def _exchange(
-        self, transitions: Sequence[Transition], wanted: Mapping[str, int], now: float, news: Sequence[News] = ()
-    ) -> Exchange:
-        finished = [transition for transition in transitions if isinstance(transition, Finished)]
-        requeued = [transition for transition in transitions if isinstance(transition, Requeued)]
-        steps: list[Step] = [("tell", {"batch": to_json(some)}) for some in batches(news, size_of_news)]
-        if failed := [hook_call(one) for one in finished if one.state is State.FAILED]:
-            steps.append(("call_hooks", {"batch": to_json(failed), "now": now}))
-        first = len(steps)
-        steps += [
-            ("finish", {"batch": to_json(some), "count": len(some), "now": now})
-            for some in batches(finished, size_of_result)
-        ]
-        steps += [("requeue", {"batch": to_json(some), "now": now}) for some in batches(requeued, size_of_result)]
-        ends = len(steps)
-        steps += edges.steps(finished, now)
-        not_begun = [one.uuid for one in finished if one.started_at is None]
-        not_begun += [one.uuid for one in requeued if not one.begun]
-        if not wanted and not not_begun:
-            return self._driver.batch(
-                [*steps, ("levels", {"now": now})],
-                lambda rows: exchanged_by(rows[first:ends], rows[ends:-1], next_moments(rows[-1])),
-            )
-        claimer = None
-        try:
-            with self._driver.transaction() as transaction:
-                *rows, levels = transaction.run_all([*steps, ("levels", {"now": now})])
-                exchange = exchanged_by(rows[first:ends], rows[ends:], {})
-                tokens = [(uuid,) for uuid in not_begun if uuid not in exchange.refused]
-                if tokens:
-                    transaction.many("give_back_token", tokens)
-                claimer = Claimer(transaction, levels, now, self.node)
-                turn = claimer.claim(wanted, self._turn)
-                due = claimer.due()
-        except BadRow as error:
-            error.place = None if claimer is None else claimer.place
-            raise
-        self._turn = turn
-        may_expire = claimer.passed_over > 0 or not all(one.begun for one in requeued)
-        return msgspec.structs.replace(exchange, claims=claimer.claims, due=due, may_expire=may_expire)
-
     def expire(self, count: int, now: float, ttl: float) -> tuple[list[str], float | None]:
         """Cancel up to `count` jobs that were not begun in time.
 
@@ -225,25 +113,6 @@ class Store:
             expired += edges.settle(transaction, expired, now)
             ((next_expiry,),) = transaction.run("next_expiry", when)
         return expired, next_expiry
-
-    def recover(self) -> tuple[list[Claim], list[str]]:
-        """Give the claims of a node that is no more, and what is wrong with jobs that were parked instead."""
-        self._driver.write("look_at_lines", (), CALL_LIMIT)
-        return self._claims_among(self._driver.read("running"))
-
-    def held(self) -> list[Claim]:
-        """Give the claims of this node, as far as the database knows."""
-        return self._claims_among(self._driver.read("held", {"node": self.node}))[0]
-
-    def _claims_among(self, rows: Iterable[Row]) -> tuple[list[Claim], list[str]]:
-        claims, parked = list[Claim](), list[str]()
-        for row, attempt in rows:
-            try:
-                for (text,) in self._driver.read("claim_of", (row, attempt)):  # none when others have dealt with it
-                    claims += claims_of(text)
-            except BadRow as error:
-                parked.append(self._park(row, error))
-        return claims, parked
 
     def get(self, uuid: str, now: float) -> StoredJob | None:
         """Give a job; None when it is unknown or has expired."""
@@ -290,10 +159,6 @@ class Store:
             cancelled = transaction.run("cancel", {"uuid": uuid, "now": now, "ttl": ttl})
             edges.settle(transaction, [uuid], now)
         return bool(cancelled)
-
-    def to_stop(self) -> list[str]:
-        """Give the jobs that were to be cancelled while they ran, if they run here or do not run any more."""
-        return [uuid for (uuid,) in self._driver.read("to_stop", {"node": self.node})]
 
     def final_among(self, uuids: Iterable[str]) -> set[str]:
         """Give those of the jobs that have come to their end or are unknown."""

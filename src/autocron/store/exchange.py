@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from autocron.codec import encode_call
-from autocron.model import Claim, Finished, News, Transition
+from autocron.model import Claim, Finished, News, Requeued, State, Transition
+from autocron.store import edges
+from autocron.store.rows import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from autocron.store.driver import Step
     from autocron.store.rows import Row
 
 T = TypeVar("T")
@@ -37,20 +40,59 @@ class Exchange(msgspec.Struct, frozen=True):
         return min(self.due.values(), default=None)
 
 
-def exchanged_by(ends: Sequence[list[Row]], others: Sequence[list[Row]], due: dict[str, float]) -> Exchange:
-    """Give what was exchanged.
+class Endings:
+    """What running jobs have said and claimed ones have become, as statements that store it.
 
-    Args:
-        ends: what the ends of claims have given, each in one row.
-        others: rows of what was cancelled because of them.
-        due: when there is something to be claimed, by queue.
+    Attributes:
+        steps: the statements.
+        not_begun: uuids of the claimed jobs that were not begun.
+        may_expire: some of them may expire again.
     """
-    told = [row for (row,) in ends]
-    late = [uuid for (uuids, *_) in told for uuid in _decode_uuids(uuids)]
-    awaited = [uuid for (_, *more) in told for uuids in more for uuid in _decode_uuids(uuids)]
-    cancelled = [row for some in others for row in some]
-    awaited += [uuid for uuid, *more in cancelled if more == [True]]
-    return Exchange(late, [], due, cancelled=[uuid for uuid, *_ in cancelled], awaited=awaited)
+
+    def __init__(self, transitions: Sequence[Transition], news: Sequence[News], now: float) -> None:
+        finished = [one for one in transitions if isinstance(one, Finished)]
+        requeued = [one for one in transitions if isinstance(one, Requeued)]
+        before = [*_tell(news), *_call_hooks(finished, now)]
+        ends = [*_finish(finished, now), *_requeue(requeued, now)]
+        self._ends = slice(len(before), len(before) + len(ends))
+        self.steps = [*before, *ends, *edges.steps(finished, now)]
+        self.not_begun = [one.uuid for one in finished if one.started_at is None]
+        self.not_begun += [one.uuid for one in requeued if not one.begun]
+        self.may_expire = not all(one.begun for one in requeued)
+
+    def stored(self, rows: Sequence[list[Row]], due: dict[str, float]) -> Exchange:
+        """Give what was exchanged.
+
+        Args:
+            rows: what the steps have given.
+            due: when there is something to be claimed, by queue.
+        """
+        told = [row for (row,) in rows[self._ends]]
+        late = [uuid for (uuids, *_) in told for uuid in _decode_uuids(uuids)]
+        awaited = [uuid for (_, *more) in told for uuids in more for uuid in _decode_uuids(uuids)]
+        cancelled = [row for some in rows[self._ends.stop :] for row in some]
+        awaited += [uuid for uuid, *more in cancelled if more == [True]]
+        return Exchange(late, [], due, cancelled=[uuid for uuid, *_ in cancelled], awaited=awaited)
+
+
+def _tell(news: Sequence[News]) -> Iterator[Step]:
+    for some in batches(news, size_of_news):
+        yield "tell", {"batch": to_json(some)}
+
+
+def _call_hooks(finished: Sequence[Finished], now: float) -> Iterator[Step]:
+    if failed := [hook_call(one) for one in finished if one.state is State.FAILED]:
+        yield "call_hooks", {"batch": to_json(failed), "now": now}
+
+
+def _finish(finished: Sequence[Finished], now: float) -> Iterator[Step]:
+    for some in batches(finished, size_of_result):
+        yield "finish", {"batch": to_json(some), "count": len(some), "now": now}
+
+
+def _requeue(requeued: Sequence[Requeued], now: float) -> Iterator[Step]:
+    for some in batches(requeued, size_of_result):
+        yield "requeue", {"batch": to_json(some), "now": now}
 
 
 def hook_call(failed: Finished) -> tuple[str, int, str]:
