@@ -5,6 +5,7 @@ FILES is where its socket, lock and log are; the database, whose address may hol
 
 import contextlib
 import ctypes
+import logging
 import os
 import signal
 import socket
@@ -70,6 +71,7 @@ def _run(place: Place, program: wire.Program | None) -> None:
 
     database = place.files
     sys.setswitchinterval(THREAD_SWITCH)
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # what it warns of, at lost connections, is raised as well
     _be_subreaper()
     listener = _listen(database)
     _end_orphans(database)
