@@ -29,6 +29,20 @@ def order(*numbers):
 def roll_back():
     connection.rollback()
 
+def commit():
+    connection.commit()
+
+def follow(first):
+    connection.execute("select 1")
+    with autocron.transaction(connection):
+        return work(first.later)
+
+@delay
+def hold():
+    while not os.path.exists("go"):
+        time.sleep(0.01)
+    return 1
+
 def sell(number):
     result = order(number)
     connection.commit()
@@ -89,3 +103,15 @@ def test_an_application_that_dies_has_stored_what_it_has_committed(shop: Lab) ->
     shop.until(lambda: len(shop.ledger()) == 2, what="both jobs")
     assert sorted(shop.ledger()) == ["ran 3", "ran 4"]
     assert shop.store.get(uuid, 0.0) is None
+
+
+def test_an_open_transaction_does_not_stop_a_node(shop: Lab) -> None:
+    app = shop.start(workers=2)
+    app.ask("connect()")
+    app.ask("globals().update(first=hold())")
+    app.ask("globals().update(second=follow(first))")
+    app.ask("open('go', 'w').close()")
+    assert app.ask("[first.wait(10), work(2).wait(10)]") == [1, 2]  # while the transaction is open
+    assert shop.store.get(app.ask("second.uuid"), 0.0) is None
+    app.ask("commit()")
+    assert app.ask("second.wait(10)") == 1

@@ -17,8 +17,14 @@ if TYPE_CHECKING:
     from autocron.store.driver import Step, Transaction
 
 
-def insert(transaction: Transaction, calls: Sequence[Call], now: float) -> list[str]:
+def insert(transaction: Transaction, calls: Sequence[Call], now: float, *, joins: bool = False) -> list[str]:
     """Keep calls and what they wait for; give the uuids of the jobs that they have come to.
+
+    Args:
+        transaction: stores them.
+        calls: the calls.
+        now: the time.
+        joins: the transaction is the caller's, who may leave it open for long: nobody is to wait for it until its commit.
 
     Raises:
         DuplicateJob: a call has a duplicate, and says that this is an error.
@@ -33,11 +39,15 @@ def insert(transaction: Transaction, calls: Sequence[Call], now: float) -> list[
     if not edges:
         return uuids
     wanted = sorted({parent for parent, _, _ in edges})
-    there = {uuid for (uuid,) in transaction.run("parents", {"uuids": _json(wanted), "now": now})}
+    parents = "known_parents" if joins else "parents"
+    there = {uuid for (uuid,) in transaction.run(parents, {"uuids": _json(wanted), "now": now})}
     if len(there) < len(wanted):
         raise _missing(calls, there)
     transaction.run("add_edges", {"edges": _json(edges)})
-    settle(transaction, wanted, now)
+    if joins:
+        transaction.run("settle_at_commit", {"uuids": _json({child for _, child, _ in edges})})
+    else:
+        settle(transaction, wanted, now)
     return uuids
 
 

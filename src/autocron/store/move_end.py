@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Row = tuple[Any, ...]
 PAGE = 500  # rows that are read, or written in one transaction, at a time
 # What belongs to one database: its own version and move, and who works on it now.
-OWN_TABLES = {"move", "nodes", "version"}
+OWN_TABLES = {"joining", "move", "nodes", "version"}
 OWN_COLUMNS = {("jobs", "node"), ("jobs", "awaited")}
 
 

@@ -50,34 +50,7 @@ where exists (select from {schema}.edges where parent = asked.uuid and open and 
 
 -- name: cancel_waiting
 -- Cancel what needs this job, directly or not, if it has come to its end without success; say what of it is awaited.
-with recursive doomed (uuid) as (
-    select child from {schema}.edges
-    where parent = %(parent)s and needed
-        and (select state from {schema}.jobs where uuid = %(parent)s) in ('failed', 'cancelled')
-    union
-    select child from doomed, lateral (select child from {schema}.edges where parent = uuid and needed offset 0) as edge
-    where (select state from {schema}.jobs where jobs.uuid = doomed.uuid) = 'waiting'
-),
-clock as materialized (select {clock} as now),
-waiting as materialized (
-    select uuid from {schema}.jobs where uuid = any (array(select uuid from doomed)) and state = 'waiting'
-    order by uuid for update
-)
-update {schema}.jobs set state = 'cancelled', finished_at = now,
-    error_message = (
-        select concat(
-            task, ' ', uuid, case when state = 'failed' then ' failed: ' else ' was cancelled: ' end,
-            coalesce(nullif(left(error_message, 300), ''), 'no reason was given')
-        ) from {schema}.jobs where uuid = %(parent)s
-    ),
-    expires_at = now + coalesce(
-        substring(policy from '"result_ttl":([0-9.e+-]+)'),
-        (select substring(value from '^[0-9.e+-]+$') from {schema}.settings where name = 'result_ttl'),
-        %(ttl)s::text
-    )::float8
-from clock
-where uuid = any (array(select uuid from waiting))
-returning uuid, awaited;
+select * from {schema}.cancel_waiting(%(parent)s, {clock}, %(ttl)s);
 
 -- name: close_edges
 -- Nobody waits any more for those of these jobs that have come to their end, nor for what was cancelled because of them.

@@ -154,7 +154,7 @@ class Joined:
                 f"usage on schema {schema}",
                 f"select on all tables in schema {schema}",
                 f"insert, update on {schema}.edges, {schema}.limits, {schema}.lines",
-                f"insert on {schema}.jobs",
+                f"insert on {schema}.jobs, {schema}.joining",
                 f"{_CANCELS} on {schema}.jobs",
             )
         )

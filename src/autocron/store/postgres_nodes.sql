@@ -51,7 +51,16 @@ select pg_notify(%(schema)s, %(text)s);
 
 -- name: line_up_at_commit
 -- Let a trigger do by the commit what line_up does.
-update {schema}.jobs set unique_key = unique_key where uuid = %(uuid)s;
+insert into {schema}.joining (uuids) values (array[%(uuid)s]);
+
+-- name: known_parents
+-- Which of these jobs are there, for others to wait for them. They can come to their ends.
+select uuid from {schema}.jobs
+where uuid in (select json_array_elements_text(%(uuids)s::json)) and (expires_at is null or expires_at > {clock});
+
+-- name: settle_at_commit
+-- Let a trigger do by the commit what is to be done for jobs whose parents have come to their ends by then.
+insert into {schema}.joining (uuids) values (array(select json_array_elements_text(%(uuids)s::json)));
 
 -- name: whereabouts
 -- Which database this is, on which server since its last start, with which schema of this name; when the transaction

@@ -93,10 +93,6 @@ end $$;
 create trigger jobs_line_update after update of state, held, run_at, limit_key, queue, priority on {schema}.jobs
     for each row when (new.limit_key <> '' and new.state = 'queued' and new.held is null)
     execute function {schema}.line_up();
--- A job that stands in line from the commit on: a transaction that goes on for long must not keep the line from others.
-create constraint trigger jobs_line_commit after update of unique_key on {schema}.jobs deferrable initially deferred
-    for each row when (new.limit_key <> '' and new.state = 'queued' and new.held is null)
-    execute function {schema}.line_up();
 create trigger jobs_place_update after update of state on {schema}.jobs
     for each row when (old.limit_key <> '' and old.state = 'running' and new.state <> 'running')
     execute function {schema}.give_place_back();
@@ -116,6 +112,96 @@ create table {schema}.edges (                -- a job waits, or has waited, for 
     primary key (parent, child)
 );
 create index edges_child on {schema}.edges (child, open);
+
+-- Cancels what needs this job, directly or not, if it has come to its end without success, or is gone with its result;
+-- gives what was cancelled, and whether it is awaited.
+create function {schema}.cancel_waiting(ended text, now float8, ttl float8)
+returns table (cancelled text, is_awaited boolean) language plpgsql as $$
+begin
+    return query
+    with recursive doomed (uuid) as (
+        select child from {schema}.edges
+        where parent = ended and needed
+            and coalesce((select state from {schema}.jobs where uuid = ended), 'gone') in ('failed', 'cancelled', 'gone')
+        union
+        select child from doomed, lateral (
+            select child from {schema}.edges where parent = uuid and needed offset 0
+        ) as edge
+        where (select state from {schema}.jobs where jobs.uuid = doomed.uuid) = 'waiting'
+    ),
+    waiting as materialized (
+        select uuid from {schema}.jobs where uuid = any (array(select uuid from doomed)) and state = 'waiting'
+        order by uuid for update
+    )
+    update {schema}.jobs set state = 'cancelled', finished_at = now,
+        error_message = coalesce((
+            select concat(
+                task, ' ', uuid, case when state = 'failed' then ' failed: ' else ' was cancelled: ' end,
+                coalesce(nullif(left(error_message, 300), ''), 'no reason was given')
+            ) from {schema}.jobs where uuid = ended
+        ), concat('the result of ', ended, ' has expired (result_ttl, failed_ttl)')),
+        expires_at = now + coalesce(
+            substring(policy from '"result_ttl":([0-9.e+-]+)'),
+            (select substring(value from '^[0-9.e+-]+$') from {schema}.settings where name = 'result_ttl'),
+            ttl::text
+        )::float8
+    where uuid = any (array(select uuid from waiting))
+    returning uuid, awaited;
+end $$;
+
+create table {schema}.joining (              -- jobs that a caller's transaction brings, which alone ever sees the row
+    id    bigint generated always as identity primary key,
+    uuids text[] not null
+);
+
+-- Does by the commit what would keep nodes waiting as long as the transaction is open: new jobs that wait for others are
+-- queued or cancelled if these have come to their ends meanwhile, and those under limits stand in line. Parents are
+-- locked, so none ends between the look and the commit. Nodes lock jobs in the order in which they end: whoever waits for
+-- a lock too long here gives all back and begins anew, so that neither side is the victim of a deadlock.
+create function {schema}.join_up() returns trigger language plpgsql security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '100ms' set enable_seqscan = off as $$
+declare
+    now float8 := extract(epoch from clock_timestamp());
+    joined text[];
+begin
+    if not exists (select from {schema}.joining where id = new.id) then
+        return null; -- it was done for the first row
+    end if;
+    joined := array(select distinct unnest(uuids) from {schema}.joining);
+    for attempt in 1..50 loop
+        begin
+            perform from {schema}.jobs
+            where uuid = any (array(select parent from {schema}.edges where child = any (joined) and open))
+            order by uuid for share;
+            perform {schema}.cancel_waiting(lost.parent, now, 1800) from (
+                select distinct parent from {schema}.edges where child = any (joined) and open and needed
+                    and not exists (
+                        select from {schema}.jobs where uuid = parent and state not in ('failed', 'cancelled') offset 0
+                    )
+            ) as lost;
+            update {schema}.edges set open = false where child = any (joined) and open and not exists (
+                select from {schema}.jobs where uuid = parent and state in ('waiting', 'queued', 'running') offset 0
+            );
+            update {schema}.jobs set state = 'queued' where uuid = any (joined) and state = 'waiting'
+                and not exists (select from {schema}.edges where child = uuid and open offset 0);
+            insert into {schema}.lines (limit_key, queue, priority, next_at)
+            select limit_key, queue, priority, min(run_at) from {schema}.jobs
+            where uuid = any (joined) and limit_key <> '' and state = 'queued'
+            group by limit_key, queue, priority order by limit_key, queue, priority
+            on conflict (limit_key, queue, priority) do update set next_at =
+                case when lines.next_at is null then null else least(lines.next_at, excluded.next_at) end;
+            delete from {schema}.joining;
+            return null;
+        exception when lock_not_available then
+            if attempt = 50 then
+                raise;
+            end if;
+        end;
+    end loop;
+end $$;
+revoke execute on function {schema}.join_up() from public; -- whoever may store calls fires it, but nobody else uses it
+create constraint trigger joining_commit after insert on {schema}.joining deferrable initially deferred
+    for each row execute function {schema}.join_up();
 
 create table {schema}.settings (
     name  text primary key,
