@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
-from threading import Thread
-from time import monotonic
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import msgspec
-import psycopg
 import pytest
+from databases import blocked
 
 from autocron.errors import ResultNotFound
 from autocron.model import Call, Claim, Counts, Finished, NewJob, Parent, Requeued, State
@@ -20,7 +18,7 @@ from autocron.store.postgres_connection import Kind
 from autocron.store.postgres_url import canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from autocron.store.base import Exchange
 
@@ -268,22 +266,6 @@ def test_a_failure_cancels_many(store: Store, shape: str) -> None:
 
 
 # Where several nodes and applications change the database at the same moment
-
-
-@contextmanager
-def blocked(url: str, action: Callable[[], object]) -> Iterator[None]:
-    """Do something in a thread, which has to wait for a lock until the block is over."""
-    server, _, schema = url.rpartition("schema=")
-    thread = Thread(target=action)
-    thread.start()
-    with psycopg.connect(server.rstrip("?&"), autocommit=True) as connection:
-        blocked = "select 1 from pg_stat_activity where application_name like %s and wait_event_type = 'Lock'"
-        deadline = monotonic() + 10
-        while connection.execute(blocked, (f"%{schema}",)).fetchone() is None:
-            assert monotonic() < deadline
-    yield
-    thread.join(10)
-    assert not thread.is_alive()
 
 
 @pytest.fixture

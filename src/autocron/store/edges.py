@@ -24,7 +24,7 @@ def insert(transaction: Transaction, calls: Sequence[Call], now: float, *, joins
         transaction: stores them.
         calls: the calls.
         now: the time.
-        joins: the transaction is the caller's, who may leave it open for long: nobody is to wait for it until its commit.
+        joins: the transaction is the caller's, who may leave it open for long: nobody is to wait for it until then.
 
     Raises:
         DuplicateJob: a call has a duplicate, and says that this is an error.

@@ -53,6 +53,10 @@ select pg_notify(%(schema)s, %(text)s);
 -- Let a trigger do by the commit what line_up does.
 insert into {schema}.joining (uuids) values (array[%(uuid)s]);
 
+-- name: limit_at_commit
+-- Let a trigger do by the commit what limit does.
+insert into {schema}.joining (limit_key, concurrency, burst, period) values (%s, %s, %s, %s);
+
 -- name: known_parents
 -- Which of these jobs are there, for others to wait for them. They can come to their ends.
 select uuid from {schema}.jobs

@@ -149,13 +149,18 @@ begin
     returning uuid, awaited;
 end $$;
 
-create table {schema}.joining (              -- jobs that a caller's transaction brings, which alone ever sees the row
-    id    bigint generated always as identity primary key,
-    uuids text[] not null
+create table {schema}.joining (              -- what a caller's transaction brings, which alone ever sees the row
+    id          bigint generated always as identity primary key,
+    uuids       text[],                      -- jobs that wait for others or in lines
+    limit_key   text collate "C",            -- a limit as a call has it, with its numbers
+    concurrency integer,
+    burst       integer,
+    period      float8
 );
 
 -- Does by the commit what would keep nodes waiting as long as the transaction is open: new jobs that wait for others are
--- queued or cancelled if these have come to their ends meanwhile, and those under limits stand in line. Parents are
+-- queued or cancelled if these have come to their ends meanwhile, those under limits stand in line, and limits get the
+-- numbers of their last calls. Parents are
 -- locked, so none ends between the look and the commit. Nodes lock jobs in the order in which they end: whoever waits for
 -- a lock too long here gives all back and begins anew, so that neither side is the victim of a deadlock.
 create function {schema}.join_up() returns trigger language plpgsql security definer
@@ -184,6 +189,11 @@ begin
             );
             update {schema}.jobs set state = 'queued' where uuid = any (joined) and state = 'waiting'
                 and not exists (select from {schema}.edges where child = uuid and open offset 0);
+            insert into {schema}.limits (key, concurrency, burst, period)
+            select distinct on (limit_key) limit_key, concurrency, burst, period from {schema}.joining
+            where limit_key is not null order by limit_key, id desc
+            on conflict (key) do update
+            set concurrency = excluded.concurrency, burst = excluded.burst, period = excluded.period;
             insert into {schema}.lines (limit_key, queue, priority, next_at)
             select limit_key, queue, priority, min(run_at) from {schema}.jobs
             where uuid = any (joined) and limit_key <> '' and state = 'queued'
