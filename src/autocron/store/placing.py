@@ -77,7 +77,7 @@ def _renamed(call: Call, others: Mapping[str, str]) -> Call:
 
 
 def _place(statements: Statements, job: NewJob, statement: str, values: dict[str, Any], *, waits: bool = False) -> str:
-    if job.placing.unique_key is not None and (uuid := _duplicate(statements, job, waits=waits)):
+    if job.placing.unique_key is not None and (uuid := _duplicate(statements, job, values, waits=waits)):
         return uuid
     _set_limit(statements, job)
     statements.many(statement, [values])
@@ -92,8 +92,8 @@ def _set_limit(statements: Statements, job: NewJob) -> None:
         statements.run("limit", (key, limit.concurrency, limit.burst, limit.period))
 
 
-def _duplicate(statements: Statements, job: NewJob, *, waits: bool) -> str | None:
-    """Give the job that has the key, replaced by this one if that is wanted; or take the key from it."""
+def _duplicate(statements: Statements, job: NewJob, values: dict[str, Any], *, waits: bool) -> str | None:
+    """Give the job that has the key, replaced by this one if that is wanted; or take the key from it for `values`."""
     placing = job.placing
     holder = {"task": job.task, "unique_key": placing.unique_key, "now": job.created_at}
     statements.run("lock_key", holder)
@@ -101,7 +101,8 @@ def _duplicate(statements: Statements, job: NewJob, *, waits: bool) -> str | Non
         uuid, state, is_over = rows[0]
         can_be_replaced = state == State.QUEUED and not waits
         if is_over or (placing.on_duplicate == "replace" and not can_be_replaced):
-            statements.run("free_key", (uuid,))
+            for (key,) in statements.run("free_key", {"uuid": uuid}):  # another one until the commit
+                values["unique_key"] = key
             return None
         if placing.on_duplicate == "raise":
             raise DuplicateJob(f"{job.task} has a job with the key {placing.unique_key!r} already: {uuid}, {state}")

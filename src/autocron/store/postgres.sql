@@ -255,14 +255,15 @@ delete from {schema}.limits where key in (
 select pg_advisory_xact_lock(hashtextextended(%(task)s || chr(31) || %(unique_key)s, 0));
 
 -- name: holder_of
--- The job that has a unique key, and whether it has it no more.
+-- The job that has a unique key, or is to have it with the commit, and whether it has it no more.
 select uuid, state, state in ('failed', 'cancelled') or (state = 'succeeded' and
     finished_at + coalesce(substring(policy from '"unique_for":([0-9.e+-]+)')::float8, 0) <= {clock})
-from {schema}.jobs where task = %(task)s and unique_key = %(unique_key)s;
+from {schema}.jobs where task = %(task)s and unique_key in (%(unique_key)s, %(unique_key)s || chr(31))
+order by unique_key desc;
 
 -- name: free_key
 -- A job that has the key no more.
-update {schema}.jobs set unique_key = null where uuid = %s;
+update {schema}.jobs set unique_key = null where uuid = %(uuid)s;
 
 -- name: replace
 -- A queued job becomes that of another call; no row: it is queued no more.
@@ -537,9 +538,14 @@ select uuid, task, held, case when state = 'queued' and length(arguments) <= 100
 from {schema}.jobs where uuid > %(after)s order by uuid limit %(count)s;
 
 -- name: set_held
--- Park queued jobs, or let them go.
+-- Park queued jobs, or let them go; not those that become other calls just now.
+with free as materialized (
+    select uuid from {schema}.jobs
+    where uuid = any (array(select value->>0 from json_array_elements(%(batch)s::json) as value)) and state = 'queued'
+    order by uuid for update skip locked
+)
 update {schema}.jobs set held = value->>1 from json_array_elements(%(batch)s::json) as batch (value)
-where uuid = value->>0 and state = 'queued';
+where jobs.uuid = value->>0 and jobs.uuid = any (array(select uuid from free));
 
 -- name: prune
 -- Results that nobody may ask for any more, and that nobody is still to receive.

@@ -43,7 +43,7 @@ _NOT_BEGUN = (
     "no transaction was open on the connection when the block of autocron.transaction() ended. One was begun for its"
     " calls, and they are lost unless you commit it. If you commit in the block, do so after it"
 )
-_AT_COMMIT = {"limit": "limit_at_commit", "line_up": "line_up_at_commit"}  # what would keep nodes waiting until then
+_AT_COMMIT = {name: f"{name}_at_commit" for name in ("limit", "line_up", "free_key")}  # nodes would wait until then
 _CANCELS = "update (stop_asked, state, held, error_message, finished_at, expires_at, unique_key)"
 
 

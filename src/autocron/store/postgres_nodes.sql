@@ -40,10 +40,15 @@ select host, pid, declared from {schema}.nodes where id <> %(node)s and declared
 delete from {schema}.nodes where id = %(node)s;
 
 -- name: await
--- Somebody waits here for jobs that other nodes may run.
+-- Somebody waits here for jobs that other nodes may run. A job that another transaction holds for long is not marked:
+-- who waits looks by himself, too.
 update {schema}.jobs set awaited = true
-where uuid in (select json_array_elements_text(%(uuids)s::json)) and state in ('waiting', 'queued', 'running')
-    and not awaited;
+where uuid = any (array(
+    select uuid from {schema}.jobs
+    where uuid in (select json_array_elements_text(%(uuids)s::json)) and state in ('waiting', 'queued', 'running')
+        and not awaited
+    order by uuid for update skip locked
+));
 
 -- name: notify
 -- Tell all nodes something.
@@ -56,6 +61,16 @@ insert into {schema}.joining (uuids) values (array[%(uuid)s]);
 -- name: limit_at_commit
 -- Let a trigger do by the commit what limit does.
 insert into {schema}.joining (limit_key, concurrency, burst, period) values (%s, %s, %s, %s);
+
+-- name: free_key_at_commit
+-- Let a trigger do by the commit what free_key does; give the key that the other job has until then. A job of the same
+-- transaction that has such a key loses it at once.
+with own as (
+    update {schema}.jobs set unique_key = null where uuid = %(uuid)s and right(unique_key, 1) = chr(31)
+)
+insert into {schema}.joining (freed, task, unique_key)
+select uuid, task, rtrim(unique_key, chr(31)) from {schema}.jobs where uuid = %(uuid)s
+returning unique_key || chr(31);
 
 -- name: known_parents
 -- Which of these jobs are there, for others to wait for them. They can come to their ends.

@@ -223,7 +223,7 @@ from jobs where task = :task and unique_key = :unique_key;
 
 -- name: free_key
 -- A job that has the key no more.
-update jobs set unique_key = null where uuid = ?;
+update jobs set unique_key = null where uuid = :uuid;
 
 -- name: replace
 -- A queued job becomes that of another call; no row: it is queued no more.

@@ -76,9 +76,25 @@ create table {schema}.lines (                -- where jobs under a limit wait
 );
 create index lines_ready on {schema}.lines (queue, priority desc, next_at) where next_at is not null;
 
+create table {schema}.joining (              -- what a caller's transaction brings, which alone ever sees the row
+    id          bigint generated always as identity primary key,
+    uuids       text[],                      -- jobs that wait for others or in lines
+    freed       text,                        -- a job that loses its unique key, which another has with chr(31) until then
+    task        text,                        -- its task
+    unique_key  text collate "C",            -- the key
+    limit_key   text collate "C",            -- a limit as a call has it, with its numbers
+    concurrency integer,
+    burst       integer,
+    period      float8
+);
+
 -- Whoever lets a job wait under a limit again, or end: its line is looked at. A line that waits for an end is left alone.
 create function {schema}.line_up() returns trigger language plpgsql as $$
 begin
+    if exists (select from {schema}.joining) then
+        insert into {schema}.joining (uuids) values (array[new.uuid]);
+        return null;
+    end if;
     insert into {schema}.lines (limit_key, queue, priority, next_at)
     values (new.limit_key, new.queue, new.priority, new.run_at)
     on conflict (limit_key, queue, priority) do update set next_at =
@@ -149,18 +165,9 @@ begin
     returning uuid, awaited;
 end $$;
 
-create table {schema}.joining (              -- what a caller's transaction brings, which alone ever sees the row
-    id          bigint generated always as identity primary key,
-    uuids       text[],                      -- jobs that wait for others or in lines
-    limit_key   text collate "C",            -- a limit as a call has it, with its numbers
-    concurrency integer,
-    burst       integer,
-    period      float8
-);
-
 -- Does by the commit what would keep nodes waiting as long as the transaction is open: new jobs that wait for others are
--- queued or cancelled if these have come to their ends meanwhile, those under limits stand in line, and limits get the
--- numbers of their last calls. Parents are
+-- queued or cancelled if these have come to their ends meanwhile, those under limits stand in line, limits get the numbers
+-- of their last calls, and jobs lose their keys to others. Parents are
 -- locked, so none ends between the look and the commit. Nodes lock jobs in the order in which they end: whoever waits for
 -- a lock too long here gives all back and begins anew, so that neither side is the victim of a deadlock.
 create function {schema}.join_up() returns trigger language plpgsql security definer
@@ -189,6 +196,10 @@ begin
             );
             update {schema}.jobs set state = 'queued' where uuid = any (joined) and state = 'waiting'
                 and not exists (select from {schema}.edges where child = uuid and open offset 0);
+            update {schema}.jobs set unique_key = null where uuid in (select freed from {schema}.joining);
+            update {schema}.jobs set unique_key = left(unique_key, -1) where (task, unique_key) in (
+                select joining.task, joining.unique_key || chr(31) from {schema}.joining where freed is not null
+            );
             insert into {schema}.limits (key, concurrency, burst, period)
             select distinct on (limit_key) limit_key, concurrency, burst, period from {schema}.joining
             where limit_key is not null order by limit_key, id desc

@@ -1,10 +1,11 @@
-"""Jobs that are called in the caller's own transaction and wait for others, which come to their ends meanwhile."""
+"""Calls in the caller's own transaction, and what nodes do while it is open."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import psycopg
 import pytest
 from databases import blocked
@@ -217,6 +218,77 @@ def test_a_job_under_a_limit_stands_in_line_when_its_parent_has_ended(node: Stor
     assert not node.exchange([], 9, 20.0).claims
     connection.commit()
     assert [claim.uuid for claim in node.exchange([], 9, 20.0).claims] == ["b"]
+
+
+# Keys and limits
+
+
+def keyed(uuid: str, limit: str = "") -> Call:
+    placing = Placing(
+        limit_key=limit, limit=Limit(concurrency=1) if limit else None, unique_key="k", on_duplicate="replace"
+    )
+    return Call(NewJob(uuid, "app.work", f'["{uuid}"]', 10.0, 5.0, placing=placing), [])
+
+
+def test_a_running_job_that_is_replaced_can_end(node: Store, connect: Connect) -> None:
+    node.insert(keyed("a").job)
+    (claim,) = node.exchange([], 9, 20.0).claims
+    connection = connect()
+    join(node, connection, keyed("b"))
+    join(node, connection, keyed("c"))  # replaces "b"
+    run(node, lambda transaction: finish(transaction, claim))
+    connection.commit()
+    assert outcome(node) == [("b", State.QUEUED, "")]
+    assert [(one.uuid, one.arguments) for one in node.exchange([], 9, 20.0).claims] == [("b", '["c"]')]
+    assert node.insert(keyed("d").job) == "d"
+
+
+def test_a_job_of_the_same_transaction_loses_its_key(node: Store, connect: Connect) -> None:
+    node.insert(keyed("a").job)
+    (first,) = node.exchange([], 9, 20.0).claims
+    connection = connect()
+    waiting = [Call(keyed(uuid).job, [Parent("a", needed=True)]) for uuid in "bcd"]
+    join(node, connection, *waiting)
+    connection.commit()
+    run(node, lambda transaction: finish(transaction, first))
+    assert sorted(one.uuid for one in node.exchange([], 9, 20.0).claims) == ["b", "c", "d"]
+    returned = msgspec.structs.replace(keyed("e").job.placing, on_duplicate="return")
+    assert node.insert(msgspec.structs.replace(keyed("e").job, placing=returned)) == "d"
+
+
+def test_a_key_stays_with_its_job_when_the_transaction_is_rolled_back(node: Store, connect: Connect) -> None:
+    node.insert(keyed("a").job)
+    (claim,) = node.exchange([], 9, 20.0).claims
+    connection = connect()
+    join(node, connection, keyed("b"))
+    connection.rollback()
+    returned = msgspec.structs.replace(keyed("b").job.placing, on_duplicate="return")
+    assert node.insert(msgspec.structs.replace(keyed("b").job, placing=returned)) == "a"
+    run(node, lambda transaction: finish(transaction, claim))
+
+
+def test_no_node_waits_for_a_queued_job_that_is_replaced(node: Store, connect: Connect) -> None:
+    node.insert_all([call("a", limit="l"), keyed("b", limit="l")], 5.0)
+    (claim,) = node.exchange([], 9, 20.0).claims
+    assert claim.uuid == "a"
+    connection = connect()
+    join(node, connection, keyed("c", limit="l"))
+    node.hold({"b": "unknown task"})
+    node._driver.write("await", {"uuids": to_json(["b"])}, 5.0)
+    run(node, lambda transaction: finish(transaction, claim))
+    assert not node.exchange([], 9, 20.0).claims
+    connection.commit()
+    assert [(one.uuid, one.arguments) for one in node.exchange([], 9, 20.0).claims] == [("b", '["c"]')]
+
+
+def test_a_limit_that_is_new_or_changed_keeps_nobody_waiting(node: Store, connect: Connect) -> None:
+    node.settings()  # creates the schema
+    connection = connect()
+    join(node, connection, call("b", limit="l"))
+    node.insert(call("a", limit="l").job)
+    assert [claim.uuid for claim in node.exchange([], 9, 20.0).claims] == ["a"]
+    connection.commit()
+    assert not node.exchange([], 9, 20.0).claims
 
 
 # Who waits for whom
