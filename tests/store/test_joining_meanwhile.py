@@ -10,7 +10,8 @@ import psycopg
 import pytest
 from databases import blocked
 
-from autocron.model import Call, Finished, Limit, NewJob, Parent, Placing, State
+from autocron.errors import StoreBusy
+from autocron.model import Call, Declaration, Finished, Limit, NewJob, Parent, Placing, State
 from autocron.store import edges
 from autocron.store.base import Store
 from autocron.store.postgres import PostgresDriver
@@ -206,6 +207,19 @@ def test_of_several_parents_some_have_ended(node: Store, connect: Connect) -> No
     assert [claim.uuid for claim in node.exchange([], 9, 20.0).claims] == ["b", "c", "e"]
 
 
+def test_a_snapshot_that_is_older_than_the_end_of_a_parent_is_no_danger(node: Store, connect: Connect) -> None:
+    node.insert(call("a").job)
+    connection = connect()
+    connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    join(node, connection, call("b", "a"))
+    run(node, prepare(node, SUCCEEDED))
+    with pytest.raises(psycopg.errors.SerializationFailure):
+        connection.commit()
+    join(node, connection, call("b", "a"))
+    connection.commit()
+    assert outcome(node) == [("b", State.QUEUED, "")]
+
+
 def test_a_job_under_a_limit_stands_in_line_when_its_parent_has_ended(node: Store, connect: Connect) -> None:
     """A line is not locked until the commit, either."""
     node.insert_all([call("a", limit="l"), call("p", limit="l")], 5.0)
@@ -265,6 +279,22 @@ def test_a_key_stays_with_its_job_when_the_transaction_is_rolled_back(node: Stor
     returned = msgspec.structs.replace(keyed("b").job.placing, on_duplicate="return")
     assert node.insert(msgspec.structs.replace(keyed("b").job, placing=returned)) == "a"
     run(node, lambda transaction: finish(transaction, claim))
+
+
+def test_a_schedule_with_the_key_fires_after_the_commit(node: Store, connect: Connect) -> None:
+    node.declare(
+        [Declaration("hourly", "app.work", "app", "0 * * * *", "UTC", "skip", "all", None, None)], ["app"], [], [], 5.0
+    )
+    connection = connect()
+    join(node, connection, keyed("a"))
+    slot = (10.0, keyed("b").job)
+    with pytest.raises(StoreBusy):
+        node.fire("hourly", 10.0, [slot], alone=False)
+    node.insert(call("p").job)
+    assert [claim.uuid for claim in node.exchange([], 9, 20.0).claims] == ["p"]
+    connection.commit()
+    assert node.fire("hourly", 10.0, [slot], alone=False)
+    assert [(one.uuid, one.arguments) for one in node.exchange([], 9, 20.0).claims] == [("a", '["b"]')]
 
 
 def test_no_node_waits_for_a_queued_job_that_is_replaced(node: Store, connect: Connect) -> None:

@@ -639,8 +639,10 @@ where name in (
 );
 
 -- name: advance
--- Move a cursor; it only goes forward, so whoever comes second changes nothing.
-update {schema}.schedules set cursor = %(cursor)s
+-- Move a cursor; it only goes forward, so whoever comes second changes nothing. In this transaction no unique key is
+-- waited for as long as elsewhere: a node, which tries again by itself, has other things to do.
+with hurry as materialized (select set_config('lock_timeout', '500ms', true))
+update {schema}.schedules set cursor = %(cursor)s from hurry
 where name = %(name)s and cursor < %(cursor)s and active and not paused
 returning name;
 
