@@ -115,6 +115,9 @@ class Server:
     def nodes(self) -> list[int]:
         return [pid for pid, command in self.processes().items() if "-m autocron.node" in command]
 
+    def workers(self) -> set[int]:
+        return {pid for pid, command in self.processes().items() if "-m autocron.worker" in command}
+
     def end(self, ending: signal.Signals) -> None:
         """Send the signal to the processes that a terminal or a service manager would send it to."""
         os.killpg(self._process.pid, ending)

@@ -90,7 +90,11 @@ def test_variant_works_and_leaves_nothing_behind(serve, until, program):
 def test_changed_code_runs_after_a_reload(serve, until, program, file):
     server = serve(**asdict(program))
     check_work(server, until)
+    old = server.workers()
     server.change(file, "Monthly", "Yearly")
+    # Reloaders interrupt the main thread, and wsgiref takes that for an error of the request that it answers just then:
+    # whoever asks meanwhile can prevent the reload.
+    until(lambda: old.isdisjoint(server.workers()), 30, "the workers with the old code have ended")
     check_changed(server, until)
     check_end(server, until, signal.SIGINT)
 

@@ -45,14 +45,13 @@ class Applications:
         self.none_since = None
         if self._ending.resume():
             self._resume()
-        changed = programs.changed_sources(self._crew.sources)
-        self._adopt(hello.program, alone=alone, renew=bool(changed))
+        self._adopt(hello.program, alone=alone, renew=self._crew.code.is_outdated())
         self._audience.send(app, wire.Welcome(os.getpid()))
         return True
 
     def look_for_changes(self) -> None:
         """Let workers start anew when a source file has changed."""
-        if self._sources.have_changed(self._crew.sources):
+        if self._sources.have_changed(self._crew.code.sources):
             self._crew.renew()
 
     def declare(self, app: AppConnection, program: wire.Program) -> None:

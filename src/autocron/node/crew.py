@@ -28,6 +28,7 @@ from autocron.node.fleet import Fleet, WorkerState
 from autocron.node.lane import Lane
 from autocron.node.pools import Pools, pools_of
 from autocron.node.process import WorkerProcess
+from autocron.node.program import ImportedCode
 from autocron.store.paths import FIRST_WORKER_BYTE
 from autocron.store.place import Place
 
@@ -68,8 +69,7 @@ class Crew:
         self._fleet = Fleet()
         self._deadlines = Deadlines()
         self._shape: tuple[int | None, ...] | None = None  # the settings with which workers were spawned
-        self.sources: dict[str, float] = {}
-        self._import_errors: set[tuple[str, str]] = set()  # that were told
+        self.code = ImportedCode()
 
     @property
     def gone(self) -> bool:
@@ -226,8 +226,7 @@ class Crew:
         """Replace all workers, each when its job is done."""
         self._fleet.renew()
         self._dispatcher.async_tasks.clear()
-        self.sources = {}
-        self._import_errors.clear()
+        self.code.clear()
 
     def import_more(self, modules: list[str], main: wire.MainModule | None) -> None:
         """Let the workers import more of the program."""
@@ -257,7 +256,7 @@ class Crew:
         self._fleet.spawned(number, pool)
         try:
             lane = Lane(settings.threads, settings.async_jobs, settings.max_jobs)
-            worker = WorkerProcess(number, lane, self._fleet.generation, setup)
+            worker = WorkerProcess(number, lane, self._fleet.generation, self.code.comparisons, setup)
         except OSError as error:
             self._events.log(logging.ERROR, f"a worker could not be started with {program.python}: {error}")
             self._fleet.gone(number, self._clock.monotonic())
@@ -325,17 +324,15 @@ class Crew:
     def _report(self, worker: WorkerProcess, report: wire.Report) -> None:
         if worker.generation != self._fleet.generation:
             return
-        self.sources.update(report.sources)
+        if self.code.came_late(report, worker.comparisons):
+            self.renew()
+            return
+        worker.comparisons = self.code.comparisons
         self._dispatcher.async_tasks.update(report.async_tasks)
-        for error in report.errors.items():
-            self._tell_import_error(*error)
-        self._events.reported(report, lambda: self._make_ready(worker.number))
-
-    def _tell_import_error(self, module: str, error: str) -> None:
-        if (module, error) not in self._import_errors:  # each worker says so
-            self._import_errors.add((module, error))
+        for module, error in self.code.take(report):
             text = f"the worker could not import {module}, its tasks cannot run:\n{error}"
             self._events.log(logging.ERROR, text)
+        self._events.reported(report, lambda: self._make_ready(worker.number))
 
     def _make_ready(self, number: int) -> None:
         member = self._fleet.members.get(number)

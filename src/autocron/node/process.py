@@ -19,11 +19,12 @@ READ_SIZE = 64 << 10
 class WorkerProcess:
     """One worker and the descriptors through which the node knows it."""
 
-    def __init__(self, number: int, lane: Lane, generation: int, setup: wire.Setup) -> None:
+    def __init__(self, number: int, lane: Lane, generation: int, comparisons: int, setup: wire.Setup) -> None:
         self.number = number
         self.lane = lane
         self.slot = setup.slot
         self.generation = generation
+        self.comparisons = comparisons  # those that its last report, or its birth, has taken into account
         self.asked_to_stop = False
         self.at_end = False  # it can't send anything any more
         ours, theirs = wire.channel_pair()

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from autocron.wire import Program
+from autocron.wire import Program, Report
 
 
 def merge(current: Program | None, new: Program, *, alone: bool) -> Program:
@@ -46,9 +46,44 @@ def _surroundings(program: Program) -> tuple[Any, ...]:
     return program.python, program.cwd, program.sys_path, program.django_settings, program.environ
 
 
-def changed_sources(sources: dict[str, float]) -> list[str]:
-    """Give the source files that are not as they were when a worker imported them."""
-    return [path for path, mtime in sources.items() if _mtime(path) != mtime]
+class ImportedCode:
+    """What the workers of this generation have imported, compared with the files when an application connects.
+
+    A worker reports its imports later than it makes them; what it reports first after a comparison is compared then.
+    """
+
+    def __init__(self) -> None:
+        self.comparisons = 0
+        self.sources: dict[str, float] = {}
+        self._errors: set[tuple[str, str]] = set()
+
+    def clear(self) -> None:
+        """Begin with another generation."""
+        self.sources = {}
+        self._errors.clear()
+
+    def is_outdated(self) -> bool:
+        """Compare: is there other code than the workers have? What they failed to import may have been mended."""
+        self.comparisons += 1
+        return bool(self._errors) or _have_changed(self.sources)
+
+    def came_late(self, report: Report, comparisons: int) -> bool:
+        """Tell if this report would have made a difference to a comparison.
+
+        Args:
+            report: of a worker of this generation.
+            comparisons: how many there had been at its last report or, for its first one, when it began.
+        """
+        return comparisons != self.comparisons and (bool(report.errors) or _have_changed(report.sources))
+
+    def take(self, report: Report) -> list[tuple[str, str]]:
+        """Note what a worker has imported; give the modules that it could not import, with errors that are new."""
+        for path, mtime in report.sources.items():
+            # Of a file of which workers have different versions one is outdated.
+            self.sources[path] = mtime if self.sources.get(path, mtime) == mtime else 0.0
+        new = [error for error in report.errors.items() if error not in self._errors]
+        self._errors.update(new)
+        return new
 
 
 class SourceFiles:
@@ -69,6 +104,10 @@ class SourceFiles:
         before = sources | self._seen
         self._seen = {path: _mtime(path) for path in before}
         return self._seen != before
+
+
+def _have_changed(sources: dict[str, float]) -> bool:
+    return any(_mtime(path) != mtime for path, mtime in sources.items())
 
 
 def _mtime(path: str) -> float | None:

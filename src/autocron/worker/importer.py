@@ -10,7 +10,7 @@ import sysconfig
 import threading
 import time
 import traceback
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -34,6 +34,7 @@ SERVER_EVENTS = frozenset(
     }
 )
 
+CLOCK_TICK = 0.01  # seconds; what a file system notes as the time may be so old
 
 _OWN_FILES = f"{Path(wire.__file__).parent}{os.sep}"
 
@@ -53,6 +54,7 @@ class Importer:
         self._imported: list[str] = []
         self._missing: list[str] = []
         self._errors: dict[str, str] = {}
+        self._sources: dict[str, float] = {}
 
     def import_all(self) -> wire.Report:
         """Import everything that the program names."""
@@ -71,13 +73,14 @@ class Importer:
 
     def report(self) -> wire.Report:
         """Say what is declared in all that was imported."""
+        self._note_sources()
         return wire.Report(
             {name: describe(function) for name, function in registry.functions.items()},
             list(registry.schedules.values()),
             [*self._imported],
             [*self._missing],
             dict(self._errors),
-            dict(self._sources()),
+            dict(self._sources),
             sorted(name for name, function in registry.functions.items() if inspect.iscoroutinefunction(function)),
             dict(registry.failure_hooks),
         )
@@ -123,17 +126,28 @@ class Importer:
         finally:
             sys.argv = argv
 
-    def _sources(self) -> Iterator[tuple[str, float]]:
+    def _note_sources(self) -> None:
+        """Note the files of new modules; of the others other versions may be there by now."""
         for module in list(sys.modules.values()):
             path = _file_of(module)
-            if path is None or os.path.realpath(path).startswith(self._library) or path.startswith(_OWN_FILES):
+            if path is None or path in self._sources or self._is_library(path):
                 continue
             try:
-                mtime = os.stat(path).st_mtime
+                status = os.stat(path)
             except OSError:
                 continue
-            # Written after this worker began: unknown which version was imported, so never taken for current.
-            yield path, mtime if mtime < self._started_at else 0.0
+            # Unknown which version was imported: never taken for current.
+            unknown = may_have_changed_since(self._started_at, status.st_ctime)
+            self._sources[path] = 0.0 if unknown else status.st_mtime
+
+    def _is_library(self, path: str) -> bool:
+        return os.path.realpath(path).startswith(self._library) or path.startswith(_OWN_FILES)
+
+
+def may_have_changed_since(moment: float, ctime: float) -> bool:
+    """Tell if a file with this ctime, which unlike its mtime nobody can set, may have been written after the moment."""
+    keeps_whole_seconds = ctime.is_integer()
+    return ctime + (1.0 if keeps_whole_seconds else CLOCK_TICK) > moment
 
 
 class _ServerGuard:
