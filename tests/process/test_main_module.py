@@ -76,3 +76,48 @@ def check(lab: Any, file: str, arguments: list[str], ending: str, name: str) -> 
 def test_endless_loop(lab: Any) -> None:
     """The worker stops reading the script after its deadline."""
     check(lab, "shop.py", ["shop.py"], "while True: pass", "shop")
+
+
+WAITING = {
+    "wait": """
+    print("got", note("once").wait(timeout=20))
+    note.map(["a", "b"])
+    """,
+    "await": """
+    async def main():
+        with autocron.transaction():
+            first = note("once")
+        await note.aenqueue("a")
+        print("got", await first)
+        await note.aenqueue("b")
+    asyncio.run(main())
+    """,
+}
+
+
+@pytest.mark.parametrize("way", WAITING)
+def test_calls_of_a_script_without_a_guard_are_made_once(lab: Any, way: str) -> None:
+    """Each worker imports the script, but only the application makes the calls that stand in it."""
+    lab.write(
+        "shop.py",
+        """
+        import asyncio
+        import sys
+        import autocron
+
+        @autocron.delay
+        def note(what):
+            with open("ledger", "a") as ledger:
+                print("ran", what, file=ledger)
+
+        autocron.start("test.db", workers=2, linger=60)
+        """,
+    )
+    lab.add("shop.py", WAITING[way])
+    lab.add("shop.py", "sys.stdin.read()")
+    lab.launch("shop.py")
+    lab.until(lambda: "got None" in lab.output(), 20, "the script has its result")
+    lab.until(lambda: len(lab.ledger()) >= 3, 20, "all calls have run")
+    lab.until(lambda: lab.output().count("shop waits for a result where it is imported") == 2, 20, "both workers told")
+    assert sorted(lab.ledger()) == ["ran a", "ran b", "ran once"]
+    assert sum(lab.store.counts(0.0).by_state.values()) == 3

@@ -19,6 +19,7 @@ from typing import Any
 from autocron import wire
 from autocron.signatures import describe
 from autocron.task import registry
+from autocron.worker.script import MainEnds, imported_script
 
 MAIN_DEADLINE = 10.0  # seconds; a main module that is still running by then is a server or an endless loop
 SERVER_EVENTS = frozenset(
@@ -37,10 +38,6 @@ SERVER_EVENTS = frozenset(
 CLOCK_TICK = 0.01  # seconds; what a file system notes as the time may be so old
 
 _OWN_FILES = f"{Path(wire.__file__).parent}{os.sep}"
-
-
-class _MainEnds(BaseException):
-    """Ends a main module that has come to the point where it would serve."""
 
 
 class Importer:
@@ -119,10 +116,10 @@ class Importer:
         sys.modules[main.name] = module
         argv, sys.argv = sys.argv, list(main.argv)
         try:
-            with self._guard:
+            with self._guard, imported_script(main.name):
                 spec.loader.exec_module(module)
-        except (_MainEnds, SystemExit):
-            pass  # it would have served now; what it declares stands above
+        except (MainEnds, SystemExit):
+            pass  # it would have served or waited now; what it declares stands above
         finally:
             sys.argv = argv
 
@@ -176,11 +173,11 @@ class _ServerGuard:
             return
         if threading.get_ident() != self._thread:
             signal.setitimer(signal.ITIMER_REAL, 0.001)  # the main thread waits for this one; stop it too
-        raise _MainEnds(event)
+        raise MainEnds(event)
 
     def _alarm(self, *_: object) -> None:
         if self._active:
-            raise _MainEnds("deadline")
+            raise MainEnds("deadline")
 
 
 def _spec_of_script(main: wire.MainModule) -> Any:
