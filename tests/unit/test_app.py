@@ -451,6 +451,23 @@ def test_the_folder_of_an_absolute_path_must_exist(tmp_path: Path) -> None:
         resolve_database(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("mysql://shop:secret@db/shop", "mysql://... is not"),
+        ("postgresql+psycopg://shop:secret@db/shop", "postgresql+psycopg://... is not"),
+        ("sqlite:///shop.db", "sqlite://... is not"),
+        ("host=db user=shop password=secret", "a text of key=value pairs is not"),
+    ],
+)
+def test_an_address_of_another_kind_is_refused_and_not_shown(home: Path, address: str, shown: str) -> None:
+    with pytest.raises(ConfigError, match="postgresql://user@host/database") as refused:
+        resolve_database(address)
+    assert str(refused.value).startswith(shown)
+    assert "secret" not in str(refused.value)
+    assert not home.exists()
+
+
 def test_looking_for_a_database_creates_nothing(home: Path) -> None:
     assert resolve_database("a/b/shop.db", create=False) == home / "a/b/shop.db"
     assert not home.exists()

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import socket
 import struct
 import sys
@@ -18,6 +19,8 @@ SPAWN_BYTE = 1  # held by an application while it starts a node
 FIRST_WORKER_BYTE = 16  # and those after it: each worker holds one
 WORKER_BYTES = 1 << 20
 _LONGEST_ADDRESS = 107 if sys.platform == "linux" else 103  # bytes of a socket's path
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_CONNECTION_STRING = re.compile(r"(^|\s)(dbname|host|password|user)\s*=")
 
 
 # Names
@@ -41,6 +44,7 @@ def resolve_database(name: Database | None, *, create: bool = True) -> Path:
             if text
             else 'which database? autocron.start("project.db"), or set AUTOCRON_DATABASE'
         )
+    _refuse_address(text)
     path = _expanded(Path(text))
     is_absolute = path.is_absolute()
     if not is_absolute:
@@ -55,6 +59,17 @@ def resolve_database(name: Database | None, *, create: bool = True) -> Path:
         return path.resolve()
     except PermissionError as error:
         raise ConfigError(f"{path} can't be used by uid {os.geteuid()}: {error.strerror}{_owned(path)}") from error
+
+
+def _refuse_address(text: str) -> None:
+    """Refuse what is meant for a server. It may hold a password: nothing shows it, and no file is called so."""
+    scheme = _SCHEME.match(text)
+    if scheme or _CONNECTION_STRING.search(text):
+        what = f"{scheme[0]}..." if scheme else "a text of key=value pairs"
+        raise ConfigError(
+            f"{what} is not the address of a database that autocron can use; give the name or path of an SQLite file,"
+            " or postgresql://user@host/database"
+        )
 
 
 def _owned(path: Path) -> str:
