@@ -294,7 +294,8 @@ class App:
         if self._active is None and not self._is_inline:
             self._is_inline = True
             logger.warning(
-                "%s runs at once, in its caller: autocron.start(...) has not been called in this process",
+                "%s runs at once, in its caller: autocron.start(...) has not been called in this process;"
+                " call it where your application starts",
                 pending.result.task,
             )
         self._here.run(pending)

@@ -22,6 +22,10 @@ __all__ = ["AsyncTask", "Registry", "Task", "cron", "delay", "registry"]
 P = ParamSpec("P")
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
+_SCHEDULE_OPTIONS = (
+    *("minutes", "hours", "days", "months", "days_of_week", "every"),
+    *("tz", "name", "missed", "overlap"),
+)
 MAX_SHAPES = 100  # that are remembered; a function with **kwargs may have any number of them
 
 
@@ -94,7 +98,10 @@ class _Task(Generic[P, R]):
         """Refuse arguments that do not fit the function, which is a matter of their number and names."""
         shape = len(args), *kwargs
         if shape not in self._shapes:
-            self._signature.bind(*args, **kwargs)
+            try:
+                self._signature.bind(*args, **kwargs)
+            except TypeError as error:
+                raise TypeError(f"{self.name}: {error}; its parameters are {self._signature}") from None
             if len(self._shapes) < MAX_SHAPES:
                 self._shapes.add(shape)
 
@@ -301,7 +308,9 @@ def _refuse_unreachable(function: Callable[..., Any], decorator: str) -> None:
     if isinstance(function, _Task):
         raise ConfigError(f"{function!r} is delayed already")
     if not isinstance(function, FunctionType) and not inspect.isroutine(function):
-        raise ConfigError(f"@{decorator} decorates functions; {function!r} is a {type(function).__name__}")
+        raise ConfigError(
+            f"@{decorator} decorates functions; {function!r} is none; options have names, as in queue=..."
+        )
     name = function.__qualname__
     if function.__name__ == "<lambda>":
         raise ConfigError(f"a worker can't find a lambda; write a function with def for @{decorator}")
@@ -437,7 +446,7 @@ def cron(  # noqa: PLR0917 - the fields of a crontab line, in their order
         tz=tz,
     )
     allowed = Options.__annotations__
-    own = Plan().with_options(options, allowed)
+    own = Plan().with_options(options, (*_SCHEDULE_OPTIONS, *allowed))
 
     def decorate(func: F) -> F:
         plain = _plain(func)

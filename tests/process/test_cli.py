@@ -82,6 +82,12 @@ def test_work_goes_on_although_nobody_reads_what_tasks_print(lab: Any):
     os.close(writing)
 
 
+def test_work_tells_of_a_module_that_does_not_exist(lab: Any):
+    lab.launch("-m", "autocron", "test.db", "work", "tasks", "taks")
+    lab.until(lambda: "the worker could not import taks" in lab.output(), what="the message")
+    assert "there is no such module in the current folder" in lab.output()
+
+
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_work_is_the_node_in_the_foreground(lab: Any, ending: signal.Signals):
     node = lab.launch("-m", "autocron", "test.db", "work", "tasks")

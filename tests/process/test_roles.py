@@ -97,7 +97,7 @@ def test_what_each_role_is_denied(address: Callable[[str], str]) -> None:
     schema = schema_of(url)
     store = open_store(Place(url, Path()))
     assert store.insert(NewJob("a", "app.work", "[]", 1.0, 1.0))
-    with pytest.raises(StoreError, match=r"does not let this user do that: .* Grant it what the manual names"):
+    with pytest.raises(StoreError, match=r"does not let this user do that: .* Grant it what docs/postgres.md names"):
         store.exchange([], 1, 9e9)
     store.close()
     owners = (

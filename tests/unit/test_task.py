@@ -91,7 +91,7 @@ def test_a_call_is_handed_on_with_its_arguments(registry: Registry) -> None:
 
 
 def test_arguments_that_do_not_fit_are_an_error_at_the_call(registry: Registry) -> None:
-    with pytest.raises(TypeError, match="missing a required argument: 'address'"):
+    with pytest.raises(TypeError, match=r"send: missing a required argument: 'address'; its parameters are \("):
         delay(send)()  # type: ignore[call-arg]
     assert made(registry) == []
 
@@ -198,7 +198,7 @@ def test_methods_are_refused() -> None:
 
 def test_what_is_no_function_is_refused() -> None:
     for thing in (Shop, Shop(), 5, "send"):
-        with pytest.raises(ConfigError, match="decorates functions"):
+        with pytest.raises(ConfigError, match=r"decorates functions; .* is none; options have names"):
             delay(thing)  # type: ignore[call-overload]
 
 
@@ -325,7 +325,9 @@ def test_a_schedule_refuses_options_that_make_no_sense() -> None:
         cron("@daily", retries=-1)
     with pytest.raises(ConfigError, match="can't all expire at one moment"):
         cron("@daily", expires=datetime(2030, 1, 1, tzinfo=UTC))(clean)
-    with pytest.raises(ConfigError, match="there is no option 'seconds'"):
+    with pytest.raises(
+        ConfigError, match=r"there is no option 'seconds' here; there are minutes, .* every, .* retries"
+    ):
         cron("@daily", seconds=5)  # type: ignore[call-overload]
 
 

@@ -85,6 +85,7 @@ class Node:
         self._stop_requests = 0  # by signals
         self._asked: list[str] = []  # somebody waits for these jobs, which may have come to their end
         self._calls: deque[Callable[[], None]] = deque()  # from other threads
+        self._named = set[str]()  # the modules that were asked for on the command line
         self._told: object = None  # what was on when that was told last
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = socket.socketpair()
@@ -131,6 +132,7 @@ class Node:
     def serve(self, program: wire.Program) -> None:
         """Work for this program until a signal comes, applications or not."""
         self._audience.on_terminal = True
+        self._named = {*program.modules}
         self._apps.serve(program)
 
     def request_stop(self) -> None:
@@ -385,6 +387,10 @@ class Node:
         self._asked += self._audience.awaited(uuids)
 
     def _declared(self, report: wire.Report) -> None:
+        for module in self._named.intersection(report.missing):
+            self._named.discard(module)  # each worker says so
+            where = "there is no such module in the current folder, nor elsewhere in sys.path"
+            self.log(logging.ERROR, f"the worker could not import {module}, its tasks cannot run: {where}")
         self._deploys.reported(report)
         self._sharing.declared(report)
         self._tell_what_is_on()

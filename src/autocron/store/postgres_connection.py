@@ -108,7 +108,7 @@ class Explainer:
         match error:
             case errors.InsufficientPrivilege():
                 return StoreError(
-                    f"{self.name} does not let this user do that: {said}. Grant it what the manual names."
+                    f"{self.name} does not let this user do that: {said}. Grant it what docs/postgres.md names."
                 )
             case errors.DeadlockDetected() | errors.SerializationFailure():
                 return Conflict(f"{self.name} is in use by others: {said}. Nothing was stored; try again.")
@@ -122,7 +122,8 @@ class Explainer:
             case psycopg.OperationalError() | psycopg.InterfaceError():
                 kept = "It is unknown whether the last change was stored. " if committing else ""
                 return ConnectionLost(
-                    f"{self.name} cannot be reached: {said}. {kept}Check the server and the network.",
+                    f"{self.name} cannot be reached: {said}. {kept}"
+                    "Check the address, the user and its password, the server and the network.",
                     maybe_stored=committing,
                 )
             case _:
