@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from autocron.model import Claim, Limit
 from autocron.rates import next_token, take, tokens
-from autocron.store.rows import BadRow, claims_of
+from autocron.store.rows import claims_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -89,6 +89,7 @@ class Claimer:
         node: who claims.
 
     Attributes:
+        place: where jobs are being claimed just now.
         claims: what was claimed.
         passed_over: how many due jobs were not claimed, because they have expired.
     """
@@ -100,6 +101,7 @@ class Claimer:
         self._levels = read_levels(levels)
         self._plain_at: dict[tuple[str, int], float | None] = {}  # of levels of which all that is due was claimed
         self._has_moved_lines = False
+        self.place: Place | None = None
         self.claims: list[Claim] = []
         self.passed_over = 0
 
@@ -189,14 +191,10 @@ class Claimer:
         Returns:
             How many of them were, those that have expired among them, and when the next one is due that is not yet.
         """
-        try:
-            ((text, due, next_at),) = self._statements.run(
-                "claim", {**self._parameters(place, count), "node": self._node}
-            )
-            claims = claims_of(text)
-        except BadRow as error:
-            error.place = place
-            raise
+        self.place = place
+        ((text, due, next_at),) = self._statements.run("claim", {**self._parameters(place, count), "node": self._node})
+        claims = claims_of(text)
+        self.place = None
         self.claims += claims
         self.passed_over += due - len(claims)
         return int(due), next_at if isinstance(next_at, float) else None  # see read_levels()

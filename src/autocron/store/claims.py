@@ -107,14 +107,19 @@ class Claims:
         steps = [*endings.steps, ("levels", {"now": now})]
         if not wanted and not endings.not_begun:
             return self._driver.batch(steps, lambda rows: endings.stored(rows[:-1], next_moments(rows[-1])))
-        with self._driver.transaction() as transaction:
-            *rows, levels = transaction.run_all(steps)
-            exchange = endings.stored(rows, {})
-            if tokens := [(uuid,) for uuid in endings.not_begun if uuid not in exchange.refused]:
-                transaction.many("give_back_token", tokens)
-            claimer = Claimer(transaction, levels, now, self._node)
-            turn = claimer.claim(wanted, self._turn)
-            due = claimer.due()
+        claimer = None
+        try:
+            with self._driver.transaction() as transaction:
+                *rows, levels = transaction.run_all(steps)
+                exchange = endings.stored(rows, {})
+                if tokens := [(uuid,) for uuid in endings.not_begun if uuid not in exchange.refused]:
+                    transaction.many("give_back_token", tokens)
+                claimer = Claimer(transaction, levels, now, self._node)
+                turn = claimer.claim(wanted, self._turn)
+                due = claimer.due()
+        except BadRow as error:
+            error.place = None if claimer is None else claimer.place
+            raise
         self._turn = turn
         may_expire = claimer.passed_over > 0 or endings.may_expire
         return msgspec.structs.replace(exchange, claims=claimer.claims, due=due, may_expire=may_expire)

@@ -87,7 +87,7 @@ def _call_hooks(finished: Sequence[Finished], now: float) -> Iterator[Step]:
 
 def _finish(finished: Sequence[Finished], now: float) -> Iterator[Step]:
     for some in batches(finished, size_of_result):
-        yield "finish", {"batch": to_json(some), "count": len(some), "now": now}
+        yield "finish", {"batch": to_json(some), "now": now}
 
 
 def _requeue(requeued: Sequence[Requeued], now: float) -> Iterator[Step]:

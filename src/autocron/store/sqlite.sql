@@ -257,17 +257,13 @@ where exists (
 returning uuid;
 
 -- name: finish
--- Claimed jobs have reached their final states; what comes too late changes nothing, and is given. To look for it costs
--- half as much again, so that is done only when there is some.
+-- Claimed jobs have reached their final states; what comes too late changes nothing, and is given.
+select json_group_array(value->>0) from json_each(:batch)
+where not exists (select 1 from jobs where uuid = value->>0 and attempt = value->>1 and state = 'running');
 update jobs set state = value->>2, result = value->>3, error_message = value->>4, traceback = value->>5,
     started_at = value->>6, finished_at = value->>7, expires_at = value->>8
 from json_each(:batch)
 where uuid = value->>0 and attempt = value->>1 and state = 'running';
-select json_group_array(value->>0) from json_each(iif(changes() < :count, :batch, '[]'))
-where not exists (
-    select 1 from jobs
-    where uuid = value->>0 and attempt = value->>1 and state = value->>2 and finished_at = value->>7
-);
 
 -- name: requeue
 -- Claimed jobs are queued again, perhaps parked; what comes too late changes nothing, and is given.
