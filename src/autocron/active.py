@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from autocron.store.base import Store
 
 
+LONGEST_CHARACTER = 4  # bytes
+
+
 def _silence() -> bool:
     return True
 
@@ -84,6 +87,8 @@ class Active:
         Raises:
             ValueError: they take more than max_payload.
         """
+        if len(job.arguments) * LONGEST_CHARACTER <= self.max_payload:
+            return
         size = len(job.arguments.encode())
         if size <= self.max_payload:
             return

@@ -217,21 +217,26 @@ class App:
     def enqueue(self, task: AnyTask, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TaskResult[Any]:
         """Store a call, or run it here when no work is done in the background."""
         self._check_process()
+        pending, active = self._pending(task, args, kwargs), self._active
+        call, _, result = pending
+        batch = open_batch()
+        if batch is not None:
+            batch.calls.append(pending)
+        elif active is not None and (uuid := self._store(active, call.job, call.parents)):
+            result.uuid = uuid  # of its duplicate, if it has one
+        else:
+            self._run_here(pending)
+        return result
+
+    def _pending(self, task: AnyTask, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Pending:
+        """Make a call, which is stored later."""
         job = task.plan.job(new_uuid(), task.name, codec.encode_call(args, kwargs), self._clock.now())
         parents, active = task.plan.parents_of(job.arguments), self._active
         if active is not None:
             active.check_size(job)
             if task.plan.rules.keys:
                 job = task.place(job, args, kwargs)
-        result: TaskResult[Any] = TaskResult(job.uuid, self, job.task)
-        batch = open_batch()
-        if batch is not None:
-            batch.calls.append(Pending(Call(job, parents), task.function, result))
-        elif active is not None and (uuid := self._store(active, job, parents)):
-            result.uuid = uuid  # of its duplicate, if it has one
-        else:
-            self._run_here(Pending(Call(job, parents), task.function, result))
-        return result
+        return Pending(Call(job, parents), task.function, TaskResult(job.uuid, self, job.task))
 
     def _store(self, active: Active, job: NewJob, parents: Sequence[Parent]) -> str | None:
         store = active.store
@@ -242,8 +247,14 @@ class App:
 
     def enqueue_all(self, task: AnyTask, calls: Iterable[Sequence[Any]]) -> list[TaskResult[Any]]:
         """Do the same with many calls as one."""
-        with self.transaction():
-            return [self.enqueue(task, tuple(args), {}) for args in calls]
+        self._check_process()
+        made = [self._pending(task, tuple(args), {}) for args in calls]
+        batch = open_batch()
+        if batch is not None:
+            batch.calls += made
+        elif made:
+            self._keep(made)
+        return [one.result for one in made]
 
     async def aenqueue(self, task: AnyTask, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TaskResult[Any]:
         """Do the same in a thread."""

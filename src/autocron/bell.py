@@ -4,11 +4,13 @@ import contextlib
 import os
 import socket
 from pathlib import Path
+from time import monotonic
 
 from autocron import wire
 from autocron.store import paths
 
 RING_LIMIT = 0.1  # seconds
+ABSENCE = 0.001  # seconds; a node that has begun to listen takes longer to its first claim
 DONT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
 WAKE = wire.frame(wire.Wake())
 LOOK = wire.frame(wire.Look())
@@ -22,13 +24,17 @@ class Bell:
         self._database = database
         self._place = str(paths.socket_path(database))
         self._socket: socket.socket | None = None
+        self._absent_until = 0.0
 
     def ring(self) -> bool:
         """Ring, waiting for nothing; False when nobody is there."""
         if self._send():
             return True
         self.close()
-        if not os.path.exists(self._place):  # noqa: PTH110 - on the way of each call; a vain connect takes ten times as long
+        if monotonic() < self._absent_until:
+            return False
+        if not os.path.exists(self._place):  # noqa: PTH110 - a vain connect takes ten times as long
+            self._absent_until = monotonic() + ABSENCE
             return False
         with contextlib.suppress(OSError):
             self._socket = paths.connect(self._database, RING_LIMIT)

@@ -64,7 +64,10 @@ def encode_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         TypeError: one can't be stored; the message names it and says what to do.
     """
     return _write(
-        lambda encoder: [encoder.items(args, 2, "argument {}", 1), encoder.mapping(kwargs, 2, "argument {!r}")]
+        lambda encoder: [
+            encoder.items(args, 2, "argument {}", 1),
+            kwargs and encoder.mapping(kwargs, 2, "argument {!r}"),
+        ]
     )
 
 

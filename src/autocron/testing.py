@@ -8,7 +8,7 @@ it was before.
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -130,6 +130,11 @@ class _Keeper(_TestApp):
         result = super().enqueue(task, args, kwargs)
         self.calls.append(Call(task.name, args, kwargs, task.plan.options, run_at, result))
         return result
+
+    def enqueue_all(self, task: AnyTask, calls: Iterable[Sequence[Any]]) -> list[TaskResult[Any]]:
+        """Keep many calls."""
+        with self.transaction():
+            return [self.enqueue(task, tuple(args), {}) for args in calls]
 
     @contextmanager
     def watch(self, uuid: str, wake: Callable[[], None]) -> Generator[None]:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 
 from autocron import ResultNotFound, State, TaskResult
 from autocron.app import App
+from autocron.batch import Pending
 from autocron.clock import SystemClock
 from autocron.options import Plan
 from autocron.task import AnyTask, Registry
@@ -113,12 +114,12 @@ def test_many_calls_at_once(app: App, task: AnyTask) -> None:
 
 @pytest.mark.parametrize(("args", "error"), [((1, 2, 3), "too many positional"), ((object(),), "argument 1: ")])
 def test_one_wrong_call_among_many_and_none_is_accepted(app: App, task: AnyTask, args: Any, error: str) -> None:
-    made: list[TaskResult[Any]] = []
-    enqueue: Callable[..., TaskResult[Any]] = app.enqueue
-    app.enqueue = lambda *call: made.append(enqueue(*call)) or made[-1]  # type: ignore[method-assign, func-returns-value]
+    made: list[Pending] = []
+    make = app._pending
+    app._pending = lambda *call: made.append(make(*call)) or made[-1]  # type: ignore[method-assign, func-returns-value]
     with pytest.raises(TypeError, match=error):
         task.starmap([(1,), args])
-    assert accepted(*made) == [False]
+    assert accepted(*(one.result for one in made)) == [False]
 
 
 def test_too_large_arguments_are_an_error_at_the_call(storing: App, task: AnyTask) -> None:

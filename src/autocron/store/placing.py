@@ -20,13 +20,16 @@ _PLAIN = msgspec.structs.asdict(PLAIN)
 
 def columns(job: NewJob) -> dict[str, Any]:
     """Give the parameters of the statement `insert`."""
-    placing = _PLAIN if job.placing is PLAIN else msgspec.structs.asdict(job.placing)
-    return msgspec.structs.asdict(job) | placing
+    values = msgspec.structs.asdict(job)
+    values |= _PLAIN if job.placing is PLAIN else msgspec.structs.asdict(job.placing)
+    return values
 
 
 def row(call: Call, now: float) -> dict[str, Any]:
     """Give the parameters of the statement `insert_many`."""
-    return columns(call.job) | {"placing": None, "waiting": bool(call.parents), "now": now}
+    values = columns(call.job)
+    values["placing"], values["waiting"], values["now"] = None, bool(call.parents), now
+    return values
 
 
 def place(statements: Statements, job: NewJob, schedule: str | None = None, slot: float | None = None) -> str:

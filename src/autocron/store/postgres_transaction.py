@@ -55,7 +55,12 @@ class Statements:
 def _batched(rows: Sequence[Parameters]) -> Iterator[Parameters]:
     for start in range(0, len(rows), _BATCH):
         some = rows[start : start + _BATCH]
-        yield {"batch": msgspec.json.encode(some).decode(), "now": dict(some[0])["now"]}
+        yield {"batch": msgspec.json.encode([_shortened(row) for row in some]).decode(), "now": dict(some[0])["now"]}
+
+
+def _shortened(row: Parameters) -> dict[str, Any]:
+    """Leave out what is null or false, as the server takes what is missing: it reads half as much."""
+    return {name: value for name, value in dict(row).items() if value is not None and value is not False}
 
 
 def rows_of(cursor: Cursor) -> list[Row]:
