@@ -8,16 +8,18 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from autocron import ResultNotFound, State, TaskResult
 from autocron.app import App
-from autocron.batch import Pending
 from autocron.clock import SystemClock
 from autocron.options import Plan
 from autocron.task import AnyTask, Registry
+
+if TYPE_CHECKING:
+    from autocron.batch import Pending
 
 
 def add(first: int, second: int = 0) -> int:
