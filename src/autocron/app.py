@@ -146,11 +146,7 @@ class App:
         active.result_ttl = stored["result_ttl"]
 
     def _new_link(self, active: Active, place: Place) -> Link:
-        return Link(
-            place,
-            self._describe,
-            lambda: _is_locked(active.store),
-        )
+        return Link(place, self._describe, lambda: _why_at_rest(active.store, place))
 
     def _describe(self) -> Program:
         program = describe(self._registry, self._started_in)
@@ -374,11 +370,19 @@ def _repaired_settings(store: "Store", wanted: dict[str, Any]) -> StoredSettings
         return store.settings()
 
 
-def _is_locked(store: "Store") -> bool:
+def _why_at_rest(store: "Store", place: Place) -> str:
+    """Say why no node is wanted; empty when one is."""
     try:
-        return store.settings().locked or store.moving_to() is not None
+        locked = store.settings().locked
     except BadSetting:
-        return False  # the node tells of it
+        return ""  # the node tells of it
+    if locked:
+        return (
+            f"the autocron lock is on: no schedule fires, what is queued waits, and delayed calls run in their callers."
+            f" To end that: autocron {place} set locked off"
+        )
+    target = store.moving_to()
+    return f"all jobs are being moved to {target}: no node starts, and calls are only stored" if target else ""
 
 
 _app = App(registry, SystemClock())

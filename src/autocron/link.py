@@ -20,7 +20,7 @@ from autocron.store.place import Place
 from autocron.terminal import Terminal
 from autocron.version import VERSION
 
-LOOK_EVERY = 1.0  # seconds between looks at the lock while it is on
+LOOK_EVERY = 1.0  # seconds between looks while no node is wanted
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0  # seconds between attempts
 CALL_CONNECT_LIMIT = 2.0  # seconds that a call may take to connect where no thread does it
 SHORT_SESSION = 5.0  # seconds; a node that lives no longer is no success
@@ -39,13 +39,13 @@ class Link:
     Args:
         place: the database.
         program: gives what the node is to know of this application now.
-        is_locked: tells whether the autocron lock is on, so that no node is wanted.
+        at_rest: tells why no node is wanted now; empty: one is.
     """
 
-    def __init__(self, place: Place, program: Callable[[], wire.Program], is_locked: Callable[[], bool]) -> None:
+    def __init__(self, place: Place, program: Callable[[], wire.Program], at_rest: Callable[[], str]) -> None:
         self.place = place
         self._program = program
-        self._is_locked = is_locked
+        self._at_rest = at_rest
         self._connection: Connection | None = None
         self._declared: wire.Program | None = None
         self._sending = threading.Lock()
@@ -71,14 +71,17 @@ class Link:
     # Connecting
 
     def open(self) -> bool:
-        """Connect now, unless the lock is on, and stay connected; True if a node works for this application."""
-        self._connect_if_wanted(CONNECT_LIMIT)
+        """Connect now, if a node is wanted, and stay connected; True if a node works for this application."""
+        if why := self._at_rest():
+            self._complain(why, logging.WARNING)
+        else:
+            self._connect_if_wanted(CONNECT_LIMIT)
         self._ensure_keeper()
         return self.is_up
 
     def _connect_if_wanted(self, limit: float) -> None:
         with self._connecting:
-            if self._connection is None and not self._closed.is_set() and not self._is_locked():
+            if self._connection is None and not self._closed.is_set() and not self._at_rest():
                 self._connect(limit)
 
     def _connect_in_call(self) -> None:
@@ -270,7 +273,7 @@ class Link:
     def _keep_once(self) -> None:
         """Connect if need be, then read until the stream ends."""
         if self._connection is None:
-            self._wait_while_locked()
+            self._wait_while_at_rest()
             self._connect_if_wanted(CONNECT_LIMIT)
         connection = self._connection
         if connection is None:
@@ -282,8 +285,8 @@ class Link:
             self._connection = None
         self._wake_all()
 
-    def _wait_while_locked(self) -> None:
-        while not self._closed.is_set() and self._is_locked():
+    def _wait_while_at_rest(self) -> None:
+        while not self._closed.is_set() and self._at_rest():
             self._poked.wait(LOOK_EVERY)
             self._poked.clear()
 

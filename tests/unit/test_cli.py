@@ -46,7 +46,14 @@ def test_it_shows_settings_jobs_schedules_and_the_full_path(store: Store, home: 
     store.declare([Declaration("shop.tidy", "shop.tidy", "shop", "every 3600", "UTC")], ["shop"], [], [], now)
     store.insert(NewJob("u1", "shop.mail", "[[],{}]", now, now))
     output = run("shop.db").output
-    for text in (str(home / "shop.db"), "workers", "shop.tidy", "every 3600", "no node works on it now"):
+    for text in (
+        str(home / "shop.db"),
+        "workers",
+        "30m (default)",
+        "shop.tidy",
+        "every 3600 s",
+        "no node works on it now",
+    ):
         assert text in output.replace("\n", "") or text in output
     found = facts()
     assert found["database"] == str(home / "shop.db")
@@ -150,11 +157,11 @@ def test_options_stand_on_either_side_of_the_database(args: list[str], home: Pat
 
 
 def test_changes_are_told_as_they_are_now(store: Store, home: Path):
-    assert run("shop.db", "--set-result-ttl=90").output == f"{home / 'shop.db'}\nresult_ttl: 90\n"
+    assert run("shop.db", "--set-result-ttl=90").output == f"{home / 'shop.db'}\nresult_ttl: 90s\n"
     assert json.loads(run("shop.db", "--set-max-workers", "2", "--json").output)["settings"]["workers"] == 2
     told = run("shop.db", "--set-defaults", "--set-max-workers", "4").output
     assert "workers: 4" in told
-    assert "result_ttl: 1800" in told
+    assert "result_ttl: 30m" in told
 
 
 @pytest.mark.parametrize("word", ["explain", "top"])
@@ -187,6 +194,15 @@ def test_top_shows_what_comes_next_and_what_is_due_later(store: Store):
     store.insert(NewJob("u2", "shop.later", "[[],{}]", now + 3600, now))
     output = run("shop.db", "top", "--once").output
     assert output.index("shop.mail") < output.index("shop.later")
+
+
+@pytest.mark.parametrize("args", [[], ["top", "--once"]])
+def test_that_nothing_runs_is_said_with_the_reason(store: Store, args: list[str]):
+    assert "no node works on it now" in run("shop.db", *args).output
+    store.set({"locked": True})
+    output = " ".join(run("shop.db", *args).output.split())
+    assert "the autocron lock is on" in output
+    assert "no node works on it now" not in output
 
 
 def test_what_a_terminal_would_act_on_is_shown_escaped():

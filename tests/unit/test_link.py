@@ -97,7 +97,7 @@ def spawned(monkeypatch: pytest.MonkeyPatch) -> "Queue[Path]":
 
 @pytest.fixture
 def link(database: Path, spawned: "Queue[Path]") -> Iterator[Link]:
-    one = Link(Place.of_file(database), lambda: PROGRAM, lambda: False)
+    one = Link(Place.of_file(database), lambda: PROGRAM, lambda: "")
     yield one
     one.leave(0)
 
@@ -236,7 +236,7 @@ def test_where_no_thread_runs_the_next_call_connects(
 ) -> None:
     peers: Queue[Peer] = Queue()
     threading.Thread(target=lambda: [peers.put(node.accept(WELCOME)) for _ in range(2)], daemon=True).start()
-    link = Link(Place.of_file(database), lambda: PROGRAM, lambda: False)
+    link = Link(Place.of_file(database), lambda: PROGRAM, lambda: "")
     threadless()
     assert link.open()
     peers.get(timeout=LIMIT).close()
@@ -257,7 +257,7 @@ def test_where_no_thread_runs_not_every_call_tries_to_connect(
         raise launch.NoNode("no node")
 
     monkeypatch.setattr("autocron.link.connect", connect)
-    link = Link(Place.of_file(database), lambda: PROGRAM, lambda: False)
+    link = Link(Place.of_file(database), lambda: PROGRAM, lambda: "")
     threadless()
     for _ in range(3):
         link.wake()
@@ -266,12 +266,14 @@ def test_where_no_thread_runs_not_every_call_tries_to_connect(
     link.leave(0)
 
 
-def test_while_the_lock_is_on_no_node_is_wanted(database: Path, node: Node, spawned: "Queue[Path]") -> None:
-    locked = threading.Event()
-    locked.set()
-    link = Link(Place.of_file(database), lambda: PROGRAM, locked.is_set)
+def test_while_the_lock_is_on_no_node_is_wanted(
+    database: Path, node: Node, spawned: "Queue[Path]", caplog: pytest.LogCaptureFixture
+) -> None:
+    reasons = ["the lock is on"]
+    link = Link(Place.of_file(database), lambda: PROGRAM, lambda: "".join(reasons))
     assert not link.open()
-    locked.clear()
+    assert caplog.messages == ["the lock is on"]
+    reasons.clear()
     link.wake()  # the next call brings it back
     node.accept(WELCOME)
     eventually(lambda: link.is_up)
@@ -338,7 +340,7 @@ def test_why_nodes_die_at_their_start_is_told(database: Path) -> None:
 def test_an_interpreter_that_fails_is_told_of(
     database: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    link = Link(Place.of_file(database), lambda: PROGRAM, lambda: False)
+    link = Link(Place.of_file(database), lambda: PROGRAM, lambda: "")
     for python, said in (("/bin/false", "exit status 1"), ("/nowhere/python", "No such file")):
         monkeypatch.setenv("AUTOCRON_PYTHON", python)
         assert not link._connect()

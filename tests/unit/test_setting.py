@@ -99,8 +99,10 @@ def test_a_setting_is_stored_and_told(store: Store) -> None:
         'queues: {"default":2,"mail":1}',
         "workers: 3",
     ]
-    assert run("set", "workers", "2").output.splitlines()[1:] == ["workers: 2", "queues: {}"]
+    assert run("set", "workers", "2").output.splitlines()[1:] == ["workers: 2", "queues: none"]
     assert run("set", "max_memory", "none").output.splitlines()[1:] == ["max_memory: none"]
+    assert run("set", "result_ttl", "5400").output.splitlines()[1:] == ["result_ttl: 90m"]
+    assert run("set", "queues", "none").output.splitlines()[1:] == ["queues: none"]
     assert run("set", "grace", "1m").exit_code == 0
     assert (store.settings().workers, store.settings().queues, store.settings().grace) == (2, {}, 60.0)
 
@@ -108,8 +110,19 @@ def test_a_setting_is_stored_and_told(store: Store) -> None:
 def test_all_settings_are_shown_with_the_defaults_marked(store: Store) -> None:
     store.set({"grace": 9.0})
     lines = run("set").output.splitlines()
-    assert any("linger" in line and "2 (default)" in line for line in lines)
+    assert any("linger" in line and "2s (default)" in line for line in lines)
     assert any("grace" in line and "9" in line and "default" not in line for line in lines)
+
+
+def test_one_setting_is_shown_by_its_name(store: Store) -> None:
+    store.set({"grace": 9.0})
+    shown = run("set", "grace").output
+    assert "9s" in shown
+    assert "linger" not in shown
+    assert store.settings().grace == 9.0
+    unknown = run("set", "gracee")
+    assert unknown.exit_code == 2
+    assert "there is no setting 'gracee'; there are workers" in unknown.output
 
 
 def test_a_setting_that_cannot_be_used_is_repaired(store: Store) -> None:

@@ -16,7 +16,7 @@ from autocron.bell import look, ring
 from autocron.cli import facts, live, moving, render, words
 from autocron.cli.doctor import doctor
 from autocron.cli.opening import fail, open_existing
-from autocron.cli.setting import set_setting, store_and_tell, to_setting
+from autocron.cli.setting import set_setting, store_and_tell, table, to_setting
 from autocron.clock import SystemClock
 from autocron.errors import AutocronError, StoreMoved
 from autocron.model import StoredSchedule
@@ -210,7 +210,7 @@ def _show(database: Place, *, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
     else:
-        Console().print(render.overview(found), crop=False)
+        Console().print(render.overview(found, table(database, found.settings)), crop=False)
 
 
 def _delete(database: Place, *, ask: bool) -> None:

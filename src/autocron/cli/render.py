@@ -1,10 +1,9 @@
 """Facts as tables for a terminal. Nothing here reads anything."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-import msgspec
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -12,14 +11,16 @@ from rich.text import Text
 from autocron.cli.facts import Board, Facts, ScheduleFacts
 from autocron.model import QueueCounts, State, StoredJob
 from autocron.text import duration, printable
+from autocron.wire import Status
 
 
-def overview(facts: Facts) -> RenderableType:
+def overview(facts: Facts, settings: RenderableType) -> RenderableType:
     """Show settings, node, jobs and schedules."""
     return Group(
         _headline(facts),
-        _section("settings", ("name", "value"), msgspec.structs.asdict(facts.settings).items()),
-        _node(facts),
+        settings,
+        *_trouble(facts),
+        *([_processes(facts.node, facts.now)] if facts.node else []),
         _jobs(facts),
         _queues(facts),
         schedules(facts),
@@ -31,11 +32,16 @@ def board(live: Board) -> RenderableType:
     now = live.facts.now
     return Group(
         _headline(live.facts),
+        *_trouble(live.facts),
         _jobs(live.facts),
-        _job_table("running", live.running, "for", lambda job: duration(now - (job.started_at or now))),
-        _job_table("next", live.queued, "due", lambda job: _in(job.run_at - now)),
-        *([_job_table("parked", live.held, "reason", lambda job: _first_line(job.held or ""))] if live.held else []),
-        _job_table("failed", live.failed, "error", lambda job: _first_line(job.error_message)),
+        _job_table("running jobs", live.running, "for", lambda job: duration(now - (job.started_at or now))),
+        _job_table("next jobs", live.queued, "due", lambda job: _in(job.run_at - now)),
+        *(
+            [_job_table("parked jobs", live.held, "reason", lambda job: _first_line(job.held or ""))]
+            if live.held
+            else []
+        ),
+        _job_table("failed jobs", live.failed, "error", lambda job: _first_line(job.error_message)),
         _queues(live.facts),
         schedules(live.facts),
     )
@@ -43,7 +49,7 @@ def board(live: Board) -> RenderableType:
 
 def schedules(facts: Facts) -> RenderableType:
     """Show the schedules."""
-    rows = [(one.name, one.text, one.tz, *_next_run(one, facts.now)) for one in facts.schedules]
+    rows = [(one.name, _when(one.text), one.tz, *_next_run(one, facts.now)) for one in facts.schedules]
     return _section("schedules", ("name", "when", "zone", "next run", ""), rows)
 
 
@@ -52,13 +58,19 @@ def _headline(facts: Facts) -> RenderableType:
     return Text(printable(facts.database), style="bold", no_wrap=True, overflow="ignore")
 
 
-def _node(facts: Facts) -> RenderableType:
-    node = facts.node
-    if node is None and facts.node_pid is not None:
-        return Text(f"node {facts.node_pid} is there, but does not answer", style="red")
-    if node is None:
-        return Text("no node works on it now: jobs run when an application starts one", style="yellow")
-    up = duration(facts.now - node.started_at)
+def _trouble(facts: Facts) -> Iterator[RenderableType]:
+    """Say why nothing runs, if so."""
+    if facts.settings.locked:
+        text = "the autocron lock is on: nothing runs in the background until `autocron DATABASE set locked off`"
+        yield Text(text, style="yellow")
+    elif facts.node is None and facts.node_pid is None:
+        yield Text("no node works on it now: jobs run when an application starts one", style="yellow")
+    if facts.node is None and facts.node_pid is not None:
+        yield Text(f"node {facts.node_pid} is there, but does not answer", style="red")
+
+
+def _processes(node: Status, now: float) -> RenderableType:
+    up = duration(now - node.started_at)
     rows: list[tuple[object, ...]] = [("node", node.pid, f"{node.state}, up for {up}", "")]
     rows += [(_worker(worker.queue), worker.pid, worker.state, len(worker.jobs)) for worker in node.workers]
     rows += [("application", pid, "", "") for pid in node.applications]
@@ -77,7 +89,7 @@ def _worker(queue: str) -> str:
 
 def _queues(facts: Facts) -> RenderableType:
     rows = [(one.queue, one.due, one.later, one.running, _service(facts, one)) for one in facts.queues]
-    return _section("queues", ("queue", "due", "due later", "running", ""), rows)
+    return _section("queues in use", ("queue", "due", "due later", "running", ""), rows)
 
 
 def _service(facts: Facts, queue: QueueCounts) -> str:
@@ -85,6 +97,10 @@ def _service(facts: Facts, queue: QueueCounts) -> str:
         return "paused"
     served = facts.settings.queues
     return "" if not served or queue.queue in served else "no workers here"
+
+
+def _when(text: str) -> str:
+    return f"{text} s" if text.startswith("every ") else text
 
 
 def _next_run(one: ScheduleFacts, now: float) -> tuple[str, str]:

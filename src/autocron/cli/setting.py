@@ -1,12 +1,13 @@
 """``autocron DATABASE set NAME VALUE``, and what the options for single settings do as well."""
 
 import re
+from collections.abc import Iterable
 from socket import gethostname
 from typing import Any
 
 import click
 import msgspec
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -15,25 +16,26 @@ from autocron.cli.opening import open_existing
 from autocron.errors import ConfigError
 from autocron.model import HOST_SETTINGS, Settings
 from autocron.rates import UNITS
-from autocron.settings import NAMES, NUMBERS, OPTIONAL, wanted_setting
+from autocron.settings import NUMBERS, OPTIONAL, wanted_setting
 from autocron.store.place import Place
 from autocron.text import printable
 
+DEFAULTS = Settings()
 SWITCH = {"on": True, "true": True, "off": False, "false": False}
 MEANINGS = {
     "workers": "worker processes, in all",
-    "queues": "workers of each queue; {}: all serve all queues",
+    "queues": "workers of each; none: all serve all",
     "locked": "the autocron lock: no background work",
-    "grace": "seconds for which running jobs may finish at a stop",
-    "linger": "seconds that the node stays after its last application",
-    "result_ttl": "seconds for which results are kept",
-    "failed_ttl": "seconds for which those of failed jobs are kept",
+    "grace": "time for running jobs to finish at a stop",
+    "linger": "time that the node outlives applications",
+    "result_ttl": "time for which results are kept",
+    "failed_ttl": "the same for those of failed jobs",
     "max_payload": "bytes of arguments or result",
     "threads": "sync jobs at once in one worker",
     "async_jobs": "async jobs at once in one worker",
-    "max_jobs": "jobs after which a worker is replaced; none: never",
-    "max_memory": "bytes above which a worker is replaced; none: never",
-    "reload": "replace workers when a source file has changed",
+    "max_jobs": "jobs after which a worker is replaced",
+    "max_memory": "bytes above which a worker is replaced",
+    "reload": "replace workers when source files change",
 }
 
 
@@ -45,15 +47,19 @@ def parsed(name: str, text: str) -> dict[str, Any]:
     """
     if name == "locked":
         return {name: _switch(name, text)}
-    if name not in NAMES:
-        raise ConfigError(f"there is no setting {name!r}; there are {', '.join(MEANINGS)}")
-    if name in OPTIONAL and text.lower() == "none":
+    if _known(name) in OPTIONAL and text.lower() == "none":
         return wanted_setting(name, None)
     if name == "queues":
         return wanted_setting(name, _queues(text))
     if name == "reload":
         return wanted_setting(name, _switch(name, text))
     return wanted_setting(name, _whole(name, text) if name in NUMBERS or name == "workers" else _seconds(name, text))
+
+
+def _known(name: str) -> str:
+    if name not in MEANINGS:
+        raise ConfigError(f"there is no setting {name!r}; there are {', '.join(MEANINGS)}")
+    return name
 
 
 def _switch(name: str, text: str) -> bool:
@@ -105,16 +111,16 @@ def to_setting(_ctx: click.Context, param: click.Parameter, text: str | None) ->
 @click.argument("value", required=False)
 @click.pass_context
 def set_setting(ctx: click.Context, name: str | None, value: str | None) -> None:
-    """Store the VALUE of the setting NAME; without them, show all settings."""
+    """Store the VALUE of the setting NAME; without a VALUE show it, without both all settings."""
     place: Place = ctx.obj
-    if name is None:
-        Console().print(_table(place, open_existing(place).settings()), crop=False)
-        return
     try:
-        wanted = parsed(name, value or "")
+        if name is not None and value is not None:
+            store_and_tell(place, parsed(name, value))
+            return
+        names = MEANINGS if name is None else [_known(name)]
     except ConfigError as error:
         ctx.fail(printable(str(error)))
-    store_and_tell(place, wanted)
+    Console().print(table(place, open_existing(place).settings(), names, printable(str(place))), crop=False)
 
 
 def store_and_tell(place: Place, wanted: dict[str, Any], *, defaults: bool = False, quietly: bool = False) -> None:
@@ -152,17 +158,19 @@ def _shown(value: Any) -> str:
         case bool():
             return "on" if value else "off"
         case float():
-            return f"{value:.15g}"
+            unit = next((one for one in "dhm" if value and value % UNITS[one] == 0), "s")
+            return f"{value / UNITS[unit]:.15g}{unit}"
+        case dict() if not value:
+            return "none"
         case _:
             return msgspec.json.encode(value).decode()
 
 
-def _table(place: Place, settings: Settings) -> RenderableType:
-    table = Table("name", "value", "", title=printable(str(place)), title_justify="left")
-    for (name, value), default in zip(
-        msgspec.structs.asdict(settings).items(), msgspec.structs.astuple(Settings()), strict=True
-    ):
-        meaning = f"{MEANINGS[name]}{_whose(place, name)}"
-        mark = " (default)" if value == default else ""
-        table.add_row(name, Text(printable(f"{_shown(value)}{mark}")), Text(meaning))
-    return table
+def table(place: Place, settings: Settings, names: Iterable[str] = MEANINGS, title: str = "settings") -> Table:
+    """Show the settings of these names as they could be typed, the defaults marked, with what they mean."""
+    shown = Table("name", "value", "", title=title, title_justify="left")
+    for name in names:
+        value = getattr(settings, name)
+        mark = " (default)" if value == getattr(DEFAULTS, name) else ""
+        shown.add_row(name, Text(printable(f"{_shown(value)}{mark}")), Text(f"{MEANINGS[name]}{_whose(place, name)}"))
+    return shown

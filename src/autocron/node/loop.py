@@ -356,7 +356,8 @@ class Node:
             self.log(logging.WARNING, f"all jobs are being moved to {target}: the node ends")
             self._drain(self._config.settings.grace)
         elif self._config.settings.locked:
-            self.log(logging.WARNING, "the autocron lock is on: the node ends, delayed calls run in their callers")
+            until = "until somebody says `autocron DATABASE set locked off`"
+            self.log(logging.WARNING, f"the autocron lock is on: the node ends, and calls run in their callers {until}")
             self._drain(self._config.settings.grace)
 
     def _exchanged(self, transitions: Sequence[Transition], result: Exchange) -> None:
