@@ -239,9 +239,13 @@ def _cannot_store(cls: type[Any]) -> str:
     base = next((base for base in cls.__mro__ if base in BUILT_IN), None)
     reason = f" (it would come back as a plain {base.__name__})" if base else ""
     full_name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    article = "an" if full_name[0] in "aeioAEIO" else "a"
+    refusal = f"{article} {full_name} can't be stored{reason}. Pass plain data"
+    if cls.__module__ == "builtins":
+        return refusal
     return (
-        f"a {full_name} can't be stored{reason}. Pass plain data, for a database object its id,"
-        f" or make the class known: autocron.register_type({cls.__name__}, encode, decode)"
+        f"{refusal}, for a database object its id; or make the class {'' if base else 'a dataclass, or '}known:"
+        f" autocron.register_type({cls.__name__}, encode, decode)"
     )
 
 

@@ -459,9 +459,9 @@ class OddZone(tzinfo):
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        (object(), "a object can't be stored. Pass plain data, for a database object its id, or make the class known"),
+        (object(), "an object can't be stored. Pass plain data$"),
         (Unknown(), f"a {HERE}.Unknown can't be stored."),
-        (Unknown(), "autocron.register_type(Unknown, encode, decode)"),
+        (Unknown(), "or known: autocron.register_type(Unknown, encode, decode)$"),
         (print, "a builtin_function_or_method can't be stored"),
         (Unknown, "a type can't be stored"),
         (iter([1]), "a list_iterator can't be stored"),
@@ -490,7 +490,7 @@ def test_what_would_not_come_back_is_refused(value: Any, reason: str) -> None:
     with pytest.raises(TypeError) as caught:
         encode(value)
     assert str(caught.value).startswith("value: ")
-    assert reason in str(caught.value)
+    assert reason in f"{caught.value}$"
     assert caught.value.__cause__ is None
 
 
