@@ -142,6 +142,8 @@ def test_everything_in_every_column_of_every_table_comes_along(
     with pytest.raises(StoreMoved, match="was moved to"):
         source.run(f"delete from {source.prefix}jobs")
     assert "before" in move(source, target)[0]
+    with pytest.raises(MoveRefused, match=r"holds only the copy .* Delete it first"):
+        move(target, source)
     store = open_store(places[1])
     assert store.settings().result_ttl == 77
     assert store.insert(NewJob("new", "app.work", "[]", 1.0, 1.0))

@@ -1,4 +1,5 @@
 import contextlib
+import io
 import json
 import sqlite3
 import time
@@ -9,10 +10,15 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
+from autocron.cli import facts as facts_of
+from autocron.cli import render
 from autocron.cli.command import autocron
+from autocron.clock import SystemClock
 from autocron.model import Declaration, NewJob
 from autocron.store.base import Store
+from autocron.store.place import Place
 from autocron.store.sqlite import open_store
 from autocron.text import printable
 
@@ -194,6 +200,19 @@ def test_top_shows_what_comes_next_and_what_is_due_later(store: Store):
     store.insert(NewJob("u2", "shop.later", "[[],{}]", now + 3600, now))
     output = run("shop.db", "top", "--once").output
     assert output.index("shop.mail") < output.index("shop.later")
+
+
+def test_a_board_fits_its_terminal(store: Store, home: Path):
+    now = time.time()
+    for number in range(99):
+        store.insert(NewJob(f"u{number}", "shop.mail", "[[],{}]", now, now))
+    store.exchange([], 50, now)
+    store.declare([Declaration("shop.tidy", "shop.tidy", "shop", "every 3600", "UTC")], ["shop"], [], [], now)
+    for height in (24, 60):
+        found = facts_of.collect_board(Place.of_file(home / "shop.db"), store, SystemClock(), render.rows_of(height))
+        console = Console(file=io.StringIO(), width=80)
+        lines = console.render_lines(render.board(found))
+        assert height / 2 < len(lines) <= height
 
 
 @pytest.mark.parametrize("args", [[], ["top", "--once"]])

@@ -16,7 +16,7 @@ from autocron.bell import look, ring
 from autocron.cli import facts, live, moving, render, words
 from autocron.cli.doctor import doctor
 from autocron.cli.opening import fail, open_existing
-from autocron.cli.setting import set_setting, store_and_tell, table, to_setting
+from autocron.cli.setting import set_setting, shown, store_and_tell, to_setting
 from autocron.clock import SystemClock
 from autocron.errors import AutocronError, StoreMoved
 from autocron.model import StoredSchedule
@@ -72,13 +72,13 @@ def top(database: Place, once: bool) -> None:
     """Show live what runs, what comes next and what failed; q ends it."""
     store, console = open_existing(database), Console()
 
-    def frame() -> Any:
-        return render.board(facts.collect_board(database, store, SystemClock(), ROWS))
+    def frame(rows: int) -> Any:
+        return render.board(facts.collect_board(database, store, SystemClock(), rows))
 
     if once or not console.is_terminal:
-        console.print(frame(), crop=False)
+        console.print(frame(ROWS), crop=False)
     else:
-        live.show_live(console, frame)
+        live.show_live(console, lambda: frame(min(ROWS, render.rows_of(console.height))))
 
 
 @autocron.command()
@@ -210,7 +210,7 @@ def _show(database: Place, *, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
     else:
-        Console().print(render.overview(found, table(database, found.settings)), crop=False)
+        Console().print(render.overview(found, shown(database, found.settings)), crop=False)
 
 
 def _delete(database: Place, *, ask: bool) -> None:

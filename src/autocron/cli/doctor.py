@@ -35,7 +35,7 @@ def doctor(place: Place, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(report)).decode())
     else:
-        Console().print(rendered(report.database, findings))
+        Console().print(rendered(report.database, findings), crop=False)
     sys.exit(int(report.ill))
 
 

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from autocron.cli.render import headline
 from autocron.text import printable
 
 
@@ -62,13 +63,11 @@ def rendered(database: str, findings: Sequence[Finding]) -> RenderableType:
     """Show the findings of a database, each with its level as a word: colours may be missing."""
     table = Table.grid(padding=(0, 2, 0, 0))
     for one in findings:
-        what = Text(printable(one.what))
+        what = Text(printable(one.what), overflow="fold")
         if one.next:
             what.append(f"\n→ {printable(one.next)}", style="bold")
         table.add_row(Text(one.level, style=COLOURS[one.level]), one.about, what)
-    return Group(
-        Text(printable(database), style="bold", no_wrap=True, overflow="ignore"), Text(), table, Text(), _sum(findings)
-    )
+    return Group(headline(database), Text(), table, Text(), _sum(findings))
 
 
 def _sum(findings: Sequence[Finding]) -> Text:

@@ -14,10 +14,23 @@ from autocron.text import duration, printable
 from autocron.wire import Status
 
 
+def headline(database: str) -> RenderableType:
+    """Show the path in one piece, however long: it is there to be copied."""
+    return Text(printable(database), style="bold", no_wrap=True, overflow="ignore")
+
+
+def section(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> RenderableType:
+    """Show rows under a title, which is the head of their first column."""
+    table = Table(title, *columns, box=None, padding=(0, 2, 0, 0))
+    for row in rows:
+        table.add_row(*(Text(printable(str(cell))) for cell in row))
+    return Group(Text(), table) if table.row_count else Text(f"\nno {title}")
+
+
 def overview(facts: Facts, settings: RenderableType) -> RenderableType:
     """Show settings, node, jobs and schedules."""
     return Group(
-        _headline(facts),
+        headline(facts.database),
         settings,
         *_trouble(facts),
         *([_processes(facts.node, facts.now)] if facts.node else []),
@@ -31,11 +44,11 @@ def board(live: Board) -> RenderableType:
     """Show what runs, what comes next, what failed, and the schedules."""
     now = live.facts.now
     return Group(
-        _headline(live.facts),
+        headline(live.facts.database),
         *_trouble(live.facts),
         _jobs(live.facts),
         _job_table("running jobs", live.running, "for", lambda job: duration(now - (job.started_at or now))),
-        _job_table("next jobs", live.queued, "due", lambda job: _in(job.run_at - now)),
+        _job_table("jobs to come", live.queued, "due", lambda job: _in(job.run_at - now)),
         *(
             [_job_table("parked jobs", live.held, "reason", lambda job: _first_line(job.held or ""))]
             if live.held
@@ -47,26 +60,26 @@ def board(live: Board) -> RenderableType:
     )
 
 
+def rows_of(height: int) -> int:
+    """Say how many jobs of each kind go on a board of this height, with a few queues and schedules."""
+    return max(1, (height - 14) // 4)
+
+
 def schedules(facts: Facts) -> RenderableType:
     """Show the schedules."""
     rows = [(one.name, _when(one.text), one.tz, *_next_run(one, facts.now)) for one in facts.schedules]
-    return _section("schedules", ("name", "when", "zone", "next run", ""), rows)
-
-
-def _headline(facts: Facts) -> RenderableType:
-    """Show the path in one piece, however long: it is there to be copied."""
-    return Text(printable(facts.database), style="bold", no_wrap=True, overflow="ignore")
+    return section("schedules", ("when", "zone", "next run", ""), rows)
 
 
 def _trouble(facts: Facts) -> Iterator[RenderableType]:
     """Say why nothing runs, if so."""
     if facts.settings.locked:
         text = "the autocron lock is on: nothing runs in the background until `autocron DATABASE set locked off`"
-        yield Text(text, style="yellow")
+        yield Text(f"\n{text}", style="yellow")
     elif facts.node is None and facts.node_pid is None:
-        yield Text("no node works on it now: jobs run when an application starts one", style="yellow")
+        yield Text("\nno node works on it now: jobs run when an application starts one", style="yellow")
     if facts.node is None and facts.node_pid is not None:
-        yield Text(f"node {facts.node_pid} is there, but does not answer", style="red")
+        yield Text(f"\nnode {facts.node_pid} is there, but does not answer", style="red")
 
 
 def _processes(node: Status, now: float) -> RenderableType:
@@ -74,13 +87,16 @@ def _processes(node: Status, now: float) -> RenderableType:
     rows: list[tuple[object, ...]] = [("node", node.pid, f"{node.state}, up for {up}", "")]
     rows += [(_worker(worker.queue), worker.pid, worker.state, len(worker.jobs)) for worker in node.workers]
     rows += [("application", pid, "", "") for pid in node.applications]
-    return _section("processes", ("process", "pid", "state", "jobs"), rows)
+    return section("processes", ("pid", "state", "jobs"), rows)
 
 
 def _jobs(facts: Facts) -> RenderableType:
-    rows: list[tuple[object, ...]] = [(state.value, facts.jobs.get(state.value, 0)) for state in State]
-    rows += [("of those queued: due later", facts.scheduled), ("of those queued: parked", facts.held)]
-    return _section("jobs", ("state", "number"), rows)
+    counts = [f"{number} {state.value}" for state in State if (number := facts.jobs.get(state.value))]
+    of_those_queued = [f"{facts.scheduled} due later"] * bool(facts.scheduled) + [f"{facts.held} parked"] * bool(
+        facts.held
+    )
+    more = f" (of those queued: {', '.join(of_those_queued)})" if of_those_queued else ""
+    return Text(f"\njobs: {', '.join(counts)}{more}" if counts else "\nno jobs")
 
 
 def _worker(queue: str) -> str:
@@ -89,7 +105,7 @@ def _worker(queue: str) -> str:
 
 def _queues(facts: Facts) -> RenderableType:
     rows = [(one.queue, one.due, one.later, one.running, _service(facts, one)) for one in facts.queues]
-    return _section("queues in use", ("queue", "due", "due later", "running", ""), rows)
+    return section("queues in use", ("due", "due later", "running", ""), rows)
 
 
 def _service(facts: Facts, queue: QueueCounts) -> str:
@@ -110,14 +126,7 @@ def _next_run(one: ScheduleFacts, now: float) -> tuple[str, str]:
 
 
 def _job_table(title: str, jobs: Sequence[StoredJob], column: str, value: Callable[[StoredJob], str]) -> RenderableType:
-    return _section(title, ("job", "task", column), [(job.uuid, job.task, value(job)) for job in jobs])
-
-
-def _section(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> RenderableType:
-    table = Table(*columns, title=title, title_justify="left")
-    for row in rows:
-        table.add_row(*(Text(printable(str(cell))) for cell in row))
-    return table if table.row_count else Text(f"no {title}")
+    return section(title, ("task", column), [(job.uuid, job.task, value(job)) for job in jobs])
 
 
 def _moment(seconds: float, zone: str) -> str:

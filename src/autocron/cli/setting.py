@@ -7,12 +7,11 @@ from typing import Any
 
 import click
 import msgspec
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from rich.console import Console, RenderableType
 
 from autocron.bell import look
 from autocron.cli.opening import open_existing
+from autocron.cli.render import headline, section
 from autocron.errors import ConfigError
 from autocron.model import HOST_SETTINGS, Settings
 from autocron.rates import UNITS
@@ -120,7 +119,8 @@ def set_setting(ctx: click.Context, name: str | None, value: str | None) -> None
         names = MEANINGS if name is None else [_known(name)]
     except ConfigError as error:
         ctx.fail(printable(str(error)))
-    Console().print(table(place, open_existing(place).settings(), names, printable(str(place))), crop=False)
+    settings = open_existing(place).settings()
+    Console().print(headline(str(place)), shown(place, settings, names), crop=False)
 
 
 def store_and_tell(place: Place, wanted: dict[str, Any], *, defaults: bool = False, quietly: bool = False) -> None:
@@ -143,14 +143,14 @@ def store_and_tell(place: Place, wanted: dict[str, Any], *, defaults: bool = Fal
     click.echo(printable(str(place)))
     settings = msgspec.structs.asdict(store.settings())
     for name in settings if defaults else wanted:
-        click.echo(printable(f"{name}: {_shown(settings[name])}{_whose(place, name)}"))
+        click.echo(printable(f"{name}: {_typed(settings[name])}{_whose(place, name)}"))
 
 
 def _whose(place: Place, name: str) -> str:
     return f" (on this machine, {gethostname()})" if not place.is_file and name in HOST_SETTINGS else ""
 
 
-def _shown(value: Any) -> str:
+def _typed(value: Any) -> str:
     """Give a value as it could be typed."""
     match value:
         case None:
@@ -166,11 +166,11 @@ def _shown(value: Any) -> str:
             return msgspec.json.encode(value).decode()
 
 
-def table(place: Place, settings: Settings, names: Iterable[str] = MEANINGS, title: str = "settings") -> Table:
+def shown(place: Place, settings: Settings, names: Iterable[str] = MEANINGS) -> RenderableType:
     """Show the settings of these names as they could be typed, the defaults marked, with what they mean."""
-    shown = Table("name", "value", "", title=title, title_justify="left")
+    rows = list[tuple[str, str, str]]()
     for name in names:
         value = getattr(settings, name)
         mark = " (default)" if value == getattr(DEFAULTS, name) else ""
-        shown.add_row(name, Text(printable(f"{_shown(value)}{mark}")), Text(f"{MEANINGS[name]}{_whose(place, name)}"))
-    return shown
+        rows.append((name, f"{_typed(value)}{mark}", f"{MEANINGS[name]}{_whose(place, name)}"))
+    return section("settings", ("value", ""), rows)

@@ -66,7 +66,8 @@ class Move:
             return
         self._target.unmark()
         self._say(
-            f"{self._source.name} was moved to {marker.other}; it holds a copy of what was there, for reading only"
+            f"{self._source.name} was moved to {marker.other}: start the application with that. What is left in the old"
+            " one is a copy, for reading only"
         )
 
     def cancel(self) -> None:
@@ -95,6 +96,11 @@ class Move:
             )
         if marker and marker.stage is Stage.MOVED:
             return marker
+        if target and target.stage is Stage.MOVED:
+            raise MoveRefused(
+                f"{self._target.name} holds only the copy that was left when everything was moved to {target.other}. "
+                "Delete it first, or give a target that does not exist yet"
+            )
         if target and not (marker and target.id == marker.id and target.role is Role.TARGET):
             raise MoveRefused(target.notice(self._target.name) or f"{self._target.name} is being moved itself")
         self._plan()
