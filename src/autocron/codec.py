@@ -29,6 +29,7 @@ T = TypeVar("T")
 
 _DEEPEST = 200  # levels of JSON; each costs up to two frames of a stack that ends at a thousand
 _DEEPEST_READ = _DEEPEST + 2  # the innermost dict may have been stored as pairs, which are two levels more
+_LONGEST_PLACE = 100  # characters; what contains itself has a place of a thousand
 _TOO_DEEP = "nested too deeply, or contains itself"
 _ITEM = "[{!r}]"
 
@@ -221,7 +222,8 @@ def _write(build: Callable[[_Encoder], Any], name: str = "") -> str:
             pass
         return _write_json(build(_CAREFUL)).decode()
     except RefusedError as refused:
-        raise TypeError(f"{name}{refused.place}: {refused}") from None
+        place = refused.place if len(refused.place) <= _LONGEST_PLACE else f"{refused.place[:_LONGEST_PLACE]}..."
+        raise TypeError(f"{name}{place}: {refused}") from None
     except RecursionError:
         raise TypeError(f"{name or 'an argument'}: {_TOO_DEEP}") from None
 
@@ -240,13 +242,13 @@ def _cannot_store(cls: type[Any]) -> str:
     reason = f" (it would come back as a plain {base.__name__})" if base else ""
     full_name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
     article = "an" if full_name[0] in "aeioAEIO" else "a"
-    refusal = f"{article} {full_name} can't be stored{reason}. Pass plain data"
+    refusal = f"{article} {full_name} can't be stored{reason}."
+    known = f"known: autocron.register_type({cls.__name__}, encode, decode)"
     if cls.__module__ == "builtins":
-        return refusal
-    return (
-        f"{refusal}, for a database object its id; or make the class {'' if base else 'a dataclass, or '}known:"
-        f" autocron.register_type({cls.__name__}, encode, decode)"
-    )
+        return f"{refusal} Pass plain data"
+    if base:
+        return f"{refusal} Convert it to that, or make the class {known}"
+    return f"{refusal} Pass plain data, for a database object its id; or make the class a dataclass, or {known}"
 
 
 # From what msgspec read to values.

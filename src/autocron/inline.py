@@ -136,9 +136,9 @@ def _outcome(
     except BaseException as error:
         return outcome_of(error, __name__, claim.policy)
     try:
-        return Succeeded(codec.encode(value, "the result"))
+        return Succeeded(codec.encode(value, "the return value"))
     except TypeError as error:
-        return Succeeded(None, f"the result was not kept: {error}")
+        return Succeeded(None, f"result discarded: {error}")
 
 
 def _call(job: Job, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -327,7 +327,7 @@ def _describe(job: StoredJob) -> str:
     took = "" if job.started_at is None or job.finished_at is None else _duration(job.finished_at - job.started_at)
     if job.state is State.SUCCEEDED:
         value = None if job.result is None else codec.decode(job.result)
-        return f"succeeded in {took}: {reprlib.repr(value)}"
+        return f"succeeded in {took}: {job.error_message or reprlib.repr(value)}"
     return f"{job.state}{f' after {took}' if took else ''}: {job.error_message}"
 
 

@@ -213,6 +213,10 @@ def test_a_timeout_must_be_one(timeout: Any) -> None:
         (msgspec.structs.replace(QUEUED, held="unknown task"), "queued (unknown task)"),
         (RUNNING, "running"),
         (DONE, "succeeded in 12 ms: (1, 2)"),
+        (
+            msgspec.structs.replace(DONE, result=None, error_message="result discarded: 9 bytes"),
+            "succeeded in 12 ms: result discarded: 9 bytes",
+        ),
         (msgspec.structs.replace(DONE, finished_at=24.0, result="250"), "succeeded in 3.0 s: 250"),
         (FAILED, "failed after 12 ms: ValueError: no"),
         (CANCELLED, "cancelled: by hand"),

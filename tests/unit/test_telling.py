@@ -40,6 +40,11 @@ def test_a_failure_is_an_error_unless_it_is_tried_again() -> None:
     assert told(failure, retries=1) == again
 
 
+def test_a_value_that_could_not_be_kept_is_told() -> None:
+    said = told(Succeeded(None, "result discarded: 9 bytes"))
+    assert said == (logging.WARNING, "app.work u succeeded, but result discarded: 9 bytes")
+
+
 def test_a_job_that_must_not_run_twice_does_not_end_in_silence() -> None:
     said = told(Interrupted(), on_crash="fail")
     assert said

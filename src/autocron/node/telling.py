@@ -10,8 +10,8 @@ def tell(run: Run, transition: Transition) -> tuple[int, str] | None:
     """Give the level and the text of what there is to say about a run, and what becomes of its job."""
     claim = run.claim
     match run.outcome:
-        case Succeeded():
-            return None
+        case Succeeded(note=note):
+            return (logging.WARNING, f"{claim.task} {claim.uuid} succeeded, but {note}") if note else None
         case Failed(traceback=traceback) if isinstance(transition, Requeued) and transition.run_at is not None:
             again = duration(transition.run_at - run.finished_at)
             text = f"{claim.task} {claim.uuid} failed and runs again in {again}, retry {transition.retries}:"

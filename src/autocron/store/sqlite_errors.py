@@ -28,8 +28,9 @@ def explain(error: Exception, path: str, *, committing: bool = False) -> StoreEr
             )
         case apsw.CorruptError() | apsw.NotADBError():
             return StoreCorrupt(
-                f"{path} is damaged or not a database: {said}. It was left as it is. Move it away with its -wal and "
-                "-shm files and restore a backup; `sqlite3 FILE .recover` may save what is readable."
+                f"{path} is damaged or not a database: {said}. It was left as it is. Give another path, or move it "
+                "away with its -wal and -shm files and restore a backup; `sqlite3 FILE .recover` may save what is "
+                "readable."
             )
         case apsw.FullError():
             return StoreError(f"The disk is full, so {path} was not changed: {said}. Free space, then try again.")
@@ -41,7 +42,8 @@ def explain(error: Exception, path: str, *, committing: bool = False) -> StoreEr
         case apsw.IOError():
             kept = "It is unknown whether the last change was stored. " if committing else ""
             return StoreError(
-                f"Reading or writing {path} failed: {said}. {kept}Check the disk and the system's log.",
+                f"Reading or writing {path} failed: {said}. {kept}See whether the disk is full, and what the system's "
+                "log says.",
                 maybe_stored=committing,
             )
         case _ if isinstance(error, _ERRORS_OF_A_ROW) or "JSON" in said:  # a blob has no place in JSON

@@ -134,7 +134,7 @@ class Runner:
             return Succeeded(None, f"result discarded: {error}"[:MAX_TEXT])
         size = len(text.encode())
         if size > self._max_payload:
-            return Succeeded(None, f"result discarded: {size} bytes, at most {self._max_payload} are stored")
+            return Succeeded(None, f"result discarded: {size} bytes, but max_payload is {self._max_payload}")
         return Succeeded(text)
 
 
