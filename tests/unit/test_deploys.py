@@ -18,13 +18,13 @@ from autocron.store.base import Store
 from autocron.store.sqlite import open_store
 
 
-def report(tasks: dict[str, str], mtime: float) -> wire.Report:
+def report(tasks: dict[str, str], mtime: float, imported: tuple[str, ...] = ("app",)) -> wire.Report:
     return wire.Report(
         tasks=tasks,
         async_tasks=[],
         failure_hooks={},
         schedules=[],
-        imported=["app"],
+        imported=[*imported],
         missing=[],
         errors={},
         sources={"app.py": mtime},
@@ -135,6 +135,13 @@ def test_jobs_whose_task_is_unknown_are_parked_until_it_is_known(node: Node, sto
     node.deploy(mail, count)  # of the same generation: a module was imported later
     assert node.held() == {}
     assert claimed(store) == ["a"]
+
+
+def test_who_has_imported_nothing_yet_parks_nothing(node: Node, store: Store) -> None:
+    insert(store, "a")
+    node.deploys.reported(report({}, 1.0, imported=()))
+    assert node.check() == 0
+    assert (node.held(), node.said) == ({}, [])
 
 
 def test_workers_of_a_generation_add_up(node: Node, store: Store) -> None:

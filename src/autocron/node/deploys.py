@@ -44,7 +44,9 @@ class Deploys:
         self._parked = Counter[str]()
 
     def reported(self, report: wire.Report) -> None:
-        """Take what a worker has found."""
+        """Take what a worker has found; nothing was looked at where start() stands above the first task of a script."""
+        if not (report.imported or report.missing or report.errors):
+            return
         generation = self._generation_now()
         known = self._tasks if generation == self._generation else {}
         tasks = {**known, **report.tasks}
@@ -81,7 +83,7 @@ class Deploys:
             self._tell()
 
     def _tell(self) -> None:
-        reasons = [f"{task}: {number} jobs" for task, number in self._parked.most_common(TOLD)]
+        reasons = [f"{task}: {number} job{'s' * (number > 1)}" for task, number in self._parked.most_common(TOLD)]
         more = f", and {len(self._parked) - TOLD} more reasons" if len(self._parked) > TOLD else ""
         text = f"queued jobs are parked, as the code cannot run them ({'; '.join(reasons)}{more})"
         self._log(logging.ERROR, f"{text}. They run when a version of the code that can run them is started")
