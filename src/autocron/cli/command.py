@@ -69,7 +69,10 @@ def autocron(
 @click.option("--once", is_flag=True, help="Show it once instead of live, as where the output is not a terminal.")
 @click.pass_obj
 def top(database: Place, once: bool) -> None:
-    """Show live what runs, what comes next and what failed; q ends it."""
+    """Show live what runs, what comes next and what failed.
+
+    q ends it.
+    """
     store, console = open_existing(database), Console()
 
     def frame(rows: int) -> Any:
@@ -85,7 +88,10 @@ def top(database: Place, once: bool) -> None:
 @click.argument("modules", nargs=-1, required=True, metavar="MODULE...")
 @click.pass_obj
 def work(database: Place, modules: tuple[str, ...]) -> None:
-    """Run the tasks of these MODULEs in the foreground, until a signal comes."""
+    """Run the tasks of MODULEs in the foreground.
+
+    It ends with Ctrl-C or SIGTERM.
+    """
     from autocron.node.__main__ import run_foreground
 
     program = describe(Registry(), set(modules))

@@ -29,7 +29,10 @@ class Report(msgspec.Struct, frozen=True):
 @click.option("--json", "as_json", is_flag=True, help="Show it as JSON.")
 @click.pass_obj
 def doctor(place: Place, as_json: bool) -> None:
-    """Say what is wrong, and what to do; the exit status is 1 when something does not work."""
+    """Say what is wrong, and what to do about it.
+
+    The exit status is 1 when something does not work.
+    """
     findings = list(examine(place, SystemClock()))
     report = Report(str(place), is_ill(findings), findings)
     if as_json:

@@ -20,9 +20,10 @@ EXTRA = 30.0  # seconds beside the grace that nodes have to end
 @click.option("--cancel", is_flag=True, help="Give up a move that is not complete.")
 @click.pass_obj
 def move(database: Place, target: Place, cancel: bool) -> None:
-    """Move all jobs, results, schedules and settings to another database, TARGET.
+    """Move everything to another database, TARGET.
 
-    Nodes end for that, and nothing can be stored until it is done. Run it again if something has stopped it.
+    All jobs, results, schedules and settings go there. Nodes end for that, and nothing can be stored until it is done.
+    Run it again if something has stopped it.
     """
     check_exists(database)
     if database == target:

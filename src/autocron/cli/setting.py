@@ -110,7 +110,10 @@ def to_setting(_ctx: click.Context, param: click.Parameter, text: str | None) ->
 @click.argument("value", required=False)
 @click.pass_context
 def set_setting(ctx: click.Context, name: str | None, value: str | None) -> None:
-    """Store the VALUE of the setting NAME; without a VALUE show it, without both all settings."""
+    """Show the settings, or change one.
+
+    Without NAME all are shown, without VALUE the one of this NAME.
+    """
     place: Place = ctx.obj
     try:
         if name is not None and value is not None:
