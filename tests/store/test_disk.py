@@ -186,7 +186,7 @@ def test_a_disk_that_does_not_keep_what_is_written(tmp_path: Path, durability: s
     assert told or (insert, change) == ("no error", "no error")
     for text in told:
         assert text.startswith("True Reading or writing ")
-        assert "It is unknown whether the last change was stored. Check the disk" in text
+        assert "It is unknown whether the last change was stored. See whether the disk" in text
     assert "could not be written to the disk: Input/output error" in sync
     assert sync.startswith("True ")
 
