@@ -72,7 +72,7 @@ class Drainer:
         self._config = config = Configuration(access, self._planner, clock, logger.log, lambda _: None)
         self._expiry = Expiry(access, config, clock, logger.log, self._progressed)
         self._exchanger = Exchanger(access, config, clock, logger.log, lambda _, result: self._run(result.claims))
-        self._scheduler = Scheduler(access, self._planner, config, self._progressed)
+        self._scheduler = Scheduler(access, self._planner, config, logger.log, self._progressed)
 
     def run(self, until: float | None) -> int:
         """Run what is due, and with `until` what is due by then."""

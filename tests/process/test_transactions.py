@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from conftest import Lab
 
+    Run = Callable[[str], list[tuple[object, ...]]]
+
 SHOP = """
 import psycopg
 from contextlib import closing
@@ -115,3 +117,38 @@ def test_an_open_transaction_does_not_stop_a_node(shop: Lab) -> None:
     assert shop.store.get(app.ask("second.uuid"), 0.0) is None
     app.ask("commit()")
     assert app.ask("second.wait(10)") == 1
+
+
+CLEARING = """
+@cron(every=1)
+def beat():
+    note("beat")
+
+@cron("0 0 1 1 *")
+@delay(unique_key="stock")
+def clear(by="the schedule"):
+    note("cleared by", by)
+
+def clear_within():
+    with autocron.transaction(connection):
+        clear("hand")
+"""
+
+
+def test_a_schedule_waits_for_an_open_transaction_that_has_its_key(shop: Lab, run: Run) -> None:
+    shop.add("tasks.py", CLEARING)
+    app = shop.start()
+    shop.ready()
+    app.ask("connect()")
+    app.ask("clear_within()")
+    run("update {}.schedules set cursor = 0 where name like '%clear'")  # so it is due, for once
+    said = "clear is due, but a transaction that is still open has called its task with the same unique_key"
+    shop.until(lambda: said in shop.output(), what="the node to say so")
+    beats = shop.ledger().count("beat")
+    assert app.ask("[work(n).wait(10) for n in range(20)]") == list(range(20))
+    shop.until(lambda: shop.ledger().count("beat") >= beats + 3, what="three beats")
+    app.ask("roll_back()")
+    shop.until(lambda: "cleared by the schedule" in shop.ledger(), what="the job of the schedule")
+    assert shop.output().count(said) == 1
+    assert "the database can" not in shop.output()
+    assert [line for line in shop.ledger() if line.startswith("cleared")] == ["cleared by the schedule"]

@@ -23,6 +23,7 @@ from autocron.model import (
     State,
     StoredSchedule,
 )
+from autocron.store.placing import Fired
 
 if TYPE_CHECKING:
     from autocron.store.base import Store
@@ -478,7 +479,7 @@ def test_schedules_lapse_with_the_code_and_keep_their_cursor(store: Store) -> No
     store.declare([NIGHTLY, other], ["app", "lib"], [], [], 50.0)
     store.declare([], ["app"], [], [], 60.0)  # lib was not looked at
     assert [found.declaration.name for found in store.schedules()] == ["other"]
-    assert store.fire("nightly", 70.0, [(70.0, job("a"))], alone=False) is None
+    assert store.fire("nightly", 70.0, [(70.0, job("a"))], alone=False) is Fired.TAKEN
     store.declare([], [], ["lib"], [], 60.0)
     assert store.schedules() == []
     assert store.modules() == ["app"]
@@ -488,10 +489,10 @@ def test_schedules_lapse_with_the_code_and_keep_their_cursor(store: Store) -> No
 
 def test_a_slot_fires_once(store: Store) -> None:
     store.declare([NIGHTLY], ["app"], [], [], 50.0)
-    assert store.fire("nightly", 60.0, [(55.0, job("a")), (60.0, job("b"))], alone=False) is True
-    assert store.fire("nightly", 60.0, [(60.0, job("c"))], alone=False) is None
-    assert store.fire("nightly", 55.0, [(55.0, job("d"))], alone=False) is None
-    assert store.fire("unknown", 60.0, [], alone=False) is None
+    assert store.fire("nightly", 60.0, [(55.0, job("a")), (60.0, job("b"))], alone=False) is Fired.STORED
+    assert store.fire("nightly", 60.0, [(60.0, job("c"))], alone=False) is Fired.TAKEN
+    assert store.fire("nightly", 55.0, [(55.0, job("d"))], alone=False) is Fired.TAKEN
+    assert store.fire("unknown", 60.0, [], alone=False) is Fired.TAKEN
     assert [found.uuid for found in store.find("queued", 9, 99.0)] == ["a", "b"]
     assert store.schedules()[0].cursor == 60.0
 
@@ -500,16 +501,16 @@ def test_after_a_lapse_and_a_change_a_slot_still_has_one_job(store: Store) -> No
     store.declare([NIGHTLY], ["app"], [], [], 50.0)
     store.fire("nightly", 60.0, [(60.0, job("a"))], alone=False)
     store.declare([msgspec.structs.replace(NIGHTLY, text="every 10")], ["app"], [], [], 55.0)
-    assert store.fire("nightly", 60.0, [(60.0, job("b"))], alone=False) is True
+    assert store.fire("nightly", 60.0, [(60.0, job("b"))], alone=False) is Fired.STORED
     assert [found.uuid for found in store.find("queued", 9, 99.0)] == ["a"]
 
 
 def test_a_run_alone_is_skipped_while_another_is_unfinished(store: Store) -> None:
     store.declare([NIGHTLY], ["app"], [], [], 50.0)
-    assert store.fire("nightly", 60.0, [(60.0, job("a"))], alone=True) is True
-    assert store.fire("nightly", 70.0, [(70.0, job("b"))], alone=True) is False
+    assert store.fire("nightly", 60.0, [(60.0, job("a"))], alone=True) is Fired.STORED
+    assert store.fire("nightly", 70.0, [(70.0, job("b"))], alone=True) is Fired.SKIPPED
     assert store.schedules()[0].cursor == 70.0  # skipped, not postponed
     (claim,) = store.exchange([], 5, 80.0).claims
-    assert store.fire("nightly", 80.0, [(80.0, job("c"))], alone=True) is False
+    assert store.fire("nightly", 80.0, [(80.0, job("c"))], alone=True) is Fired.SKIPPED
     store.exchange([finish(claim)], 0, 80.0)
-    assert store.fire("nightly", 90.0, [(90.0, job("d"))], alone=True) is True
+    assert store.fire("nightly", 90.0, [(90.0, job("d"))], alone=True) is Fired.STORED

@@ -10,10 +10,10 @@ import psycopg
 import pytest
 from databases import blocked
 
-from autocron.errors import StoreBusy
 from autocron.model import Call, Declaration, Finished, Limit, NewJob, Parent, Placing, State
 from autocron.store import edges
 from autocron.store.base import Store
+from autocron.store.placing import Fired
 from autocron.store.postgres import PostgresDriver
 from autocron.store.postgres_connection import Kind
 from autocron.store.postgres_url import canonical, for_libpq, schema_of
@@ -288,12 +288,12 @@ def test_a_schedule_with_the_key_fires_after_the_commit(node: Store, connect: Co
     connection = connect()
     join(node, connection, keyed("a"))
     slot = (10.0, keyed("b").job)
-    with pytest.raises(StoreBusy):
-        node.fire("hourly", 10.0, [slot], alone=False)
+    assert node.fire("hourly", 10.0, [slot], alone=False) is Fired.HELD
+    assert node.schedules()[0].cursor == 5.0
     node.insert(call("p").job)
     assert [claim.uuid for claim in node.exchange([], 9, 20.0).claims] == ["p"]
     connection.commit()
-    assert node.fire("hourly", 10.0, [slot], alone=False)
+    assert node.fire("hourly", 10.0, [slot], alone=False) is Fired.STORED
     assert [(one.uuid, one.arguments) for one in node.exchange([], 9, 20.0).claims] == [("a", '["b"]')]
 
 

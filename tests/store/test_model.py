@@ -42,6 +42,7 @@ from autocron.model import (
     Transition,
 )
 from autocron.store.base import Store
+from autocron.store.placing import Fired
 from autocron.store.postgres import PostgresDriver
 from autocron.store.postgres_connection import Kind
 from autocron.store.postgres_url import canonical
@@ -408,16 +409,17 @@ class StoreMachine(RuleBasedStateMachine):
         jobs = [(slot, self.new_job(one.task, slot)) for slot in times]
         expected = self.advance(one.name, times[-1], alone)
         assert self.node.fire(one.name, times[-1], jobs, alone=alone) is expected
-        for slot, new in jobs if expected else []:
+        for slot, new in jobs if expected is Fired.STORED else []:
             if not any((job.schedule, job.slot) == (one.name, slot) for job in self.jobs.values()):
                 self.keep(new, one.name, slot)
 
-    def advance(self, name: str, cursor: float, alone: bool) -> bool | None:
+    def advance(self, name: str, cursor: float, alone: bool) -> Fired:
         if name not in self.active or self.declared[name].cursor >= cursor:
-            return None
+            return Fired.TAKEN
         self.declared[name] = msgspec.structs.replace(self.declared[name], cursor=cursor)
         mine = [job for job in self.jobs.values() if job.schedule == name]
-        return not alone or all(job.state in FINAL_STATES for job in mine)
+        is_over = all(job.state in FINAL_STATES for job in mine)
+        return Fired.STORED if is_over or not alone else Fired.SKIPPED
 
     # Settings
 

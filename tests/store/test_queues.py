@@ -11,6 +11,7 @@ import pytest
 
 from autocron.errors import DuplicateJob
 from autocron.model import Call, Declaration, Finished, Limit, NewJob, Parent, Placing, QueueCounts, Requeued, State
+from autocron.store.placing import Fired
 from autocron.store.sqlite import SqliteDriver, open_store
 
 if TYPE_CHECKING:
@@ -347,7 +348,7 @@ def test_jobs_of_schedules_have_their_place(store: Store) -> None:
     store.declare([Declaration("s", "app.work", "app", "@daily", "UTC")], ["app"], [], ["app.work"], 0.0)
     placing = Placing("mail", 5, "key", Limit(1), "x")
     slots = [(slot, NewJob(f"slot-{slot}", "app.work", "[]", slot, slot, placing=placing)) for slot in (1.0, 2.0)]
-    assert store.fire("s", 2.0, slots, alone=False)
+    assert store.fire("s", 2.0, slots, alone=False) is Fired.STORED
     exchange = store.exchange([], 9, NOW)
     assert [(claim.uuid, claim.queue) for claim in exchange.claims] == [("slot-1.0", "mail")]
     assert store.counts(time.time()).by_state == {State.RUNNING: 1}

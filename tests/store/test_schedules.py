@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from autocron.model import Declaration, NewJob, StoredSchedule
+from autocron.store.placing import Fired
 
 if TYPE_CHECKING:
     from autocron.store.base import Store
@@ -57,10 +58,10 @@ def test_a_name_that_the_code_declares_is_the_code_s(store: Store) -> None:
 def test_a_paused_schedule_does_not_fire_and_goes_on_where_it_was(store: Store) -> None:
     store.add_schedule(ADDED, 50.0)
     assert store.pause("weekly", True)
-    assert store.fire("weekly", 60.0, [(60.0, job("a"))], alone=False) is None
+    assert store.fire("weekly", 60.0, [(60.0, job("a"))], alone=False) is Fired.TAKEN
     assert store.schedules() == [StoredSchedule(ADDED, 50.0, True)]
     assert store.pause("weekly", False)
-    assert store.fire("weekly", 60.0, [(60.0, job("a"))], alone=False) is True
+    assert store.fire("weekly", 60.0, [(60.0, job("a"))], alone=False) is Fired.STORED
     assert store.schedules() == [StoredSchedule(ADDED, 60.0)]
 
 
@@ -99,6 +100,6 @@ def test_a_run_between_two_slots_belongs_to_the_schedule(store: Store) -> None:
     store.run_now("weekly", job("a"))
     store.run_now("weekly", job("b"))
     assert store.schedules() == [StoredSchedule(ADDED, 50.0)]
-    assert store.fire("weekly", 60.0, [(60.0, job("c"))], alone=True) is False
+    assert store.fire("weekly", 60.0, [(60.0, job("c"))], alone=True) is Fired.SKIPPED
     claims = store.exchange([], 5, 60.0).claims
     assert [(claim.uuid, claim.arguments) for claim in claims] == [("a", ADDED.arguments), ("b", ADDED.arguments)]

@@ -24,7 +24,7 @@ def test_a_slot_is_due_when_it_is_so_for_the_database(clock: float, ahead: float
     times = cast("Any", SimpleNamespace(now=lambda: now[0]))
     config = Configuration(access, planner, times, lambda *_: None, lambda _: None)
     config.take(Stored(Settings(), [StoredSchedule(Declaration("s", "t", "m", "every 60", "UTC"), 1000.0)], ahead, []))
-    scheduler = Scheduler(access, planner, config, lambda *_: None)
+    scheduler = Scheduler(access, planner, config, lambda *_: None, lambda *_: None)
     now[0] = clock - 0.5
     scheduler.fire_due()
     assert not fired

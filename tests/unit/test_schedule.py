@@ -75,6 +75,19 @@ def test_a_slot_that_could_not_be_stored_is_due_again(missed: Missed):
     assert (again.slots, again.cursor) == ([660.0], 660.0)
 
 
+@pytest.mark.parametrize("missed", ["once", "all", "skip"])
+def test_a_firing_that_is_put_off_is_the_same_later(missed: Missed):
+    one = planner(missed)
+    (firing,) = one.due(660.0)
+    one.put_off(firing, 665.0)
+    one.load([StoredSchedule(firing.declaration, 600.0)])
+    assert one.next_slot() == (665.0, "tick")
+    assert one.due(664.0) == []
+    assert one.due(660.0 + 2 * ON_TIME) == [firing]
+    one.settled("tick")
+    assert one.next_slot() == (720.0, "tick")
+
+
 def test_a_slot_that_could_not_be_stored_is_not_passed_over_by_the_next_one():
     one = planner("all")
     (firing,) = one.due(660.0)

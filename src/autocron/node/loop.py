@@ -47,6 +47,7 @@ from autocron.node.summary import summary
 from autocron.store.base import Store
 from autocron.store.exchange import Exchange
 from autocron.store.place import Place
+from autocron.store.placing import Fired
 
 if TYPE_CHECKING:
     from autocron.store.postgres_nodes import Membership
@@ -110,7 +111,7 @@ class Node:
         self._cancelling = Cancelling(access, config, self._crew, clock)
         self._reports = Reports(access, config, clock, self._declared)
         self._deploys = Deploys(access, lambda: self._crew.generation, self.log, self.woken)
-        self._scheduler = Scheduler(access, self._planner, config, self._fired)
+        self._scheduler = Scheduler(access, self._planner, config, self.log, self._fired)
         self._sharing = Sharing(self._crew, self._exchanger, self._recovery, self._audience, self._store_thread)
         if membership:
             self._sharing.join(Colleagues(membership, clock, self.call, self.log, self._sharing))
@@ -376,8 +377,8 @@ class Node:
         self._audience.tell_done([*final, *result.cancelled])
         self._asked += self._audience.awaited(result.refused)
 
-    def _fired(self, firing: Firing, skipped: bool) -> None:
-        if skipped and self._crew.is_complete:
+    def _fired(self, firing: Firing, fired: Fired) -> None:
+        if fired is Fired.SKIPPED and firing.slots and self._crew.is_complete:
             self.log(logging.INFO, f"{firing.declaration.name} was due, but its last run is not over: skipped")
         self._exchanger.look = True
         if firing.declaration.expires is not None:

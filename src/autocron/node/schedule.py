@@ -29,6 +29,7 @@ class _Entry:
     cursor: float
     next_slot: float | None
     in_flight: bool = False  # a firing is being stored; the next one must not overtake it
+    put_off: Firing | None = None  # one that is due again at `next_slot`
 
     def move(self, cursor: float) -> None:
         self.cursor = cursor
@@ -66,7 +67,8 @@ class Planner:
         declaration = stored.declaration
         known = self._entries.get(declaration.name)
         if known and known.declaration == declaration:
-            known.move(stored.cursor)
+            if not known.put_off:
+                known.move(stored.cursor)
             return known
         timetable = crontab.from_stored(declaration.text, declaration.tz)
         return _Entry(declaration, timetable, stored.cursor, timetable.next_after(stored.cursor))
@@ -93,16 +95,27 @@ class Planner:
         if entry and entry.declaration == firing.declaration:
             entry.move(firing.since)
 
+    def put_off(self, firing: Firing, until: float) -> None:
+        """Note that a firing cannot be stored yet: the same is due again then, however late its slots are."""
+        self.settled(firing.declaration.name)
+        entry = self._entries.get(firing.declaration.name)
+        if entry and entry.declaration == firing.declaration:
+            entry.put_off, entry.next_slot = firing, until
+
     @property
     def declarations(self) -> list[Declaration]:
         """All schedules that fire."""
         return [entry.declaration for entry in self._entries.values()]
 
     def _fire(self, entry: _Entry, now: float) -> Firing:
+        entry.in_flight = True
+        if firing := entry.put_off:
+            entry.put_off = None
+            entry.move(firing.cursor)
+            return firing
         since, slots = entry.cursor, self._slots(entry, now)
         last = slots[-1] if slots else entry.timetable.latest(entry.cursor, now)
         entry.move(last if last is not None else now)
-        entry.in_flight = True
         declaration = entry.declaration
         # A run that was missed and asked for is not dropped because another missed one still waits.
         alone = declaration.overlap == "skip" and len(slots) <= 1

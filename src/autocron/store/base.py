@@ -26,7 +26,7 @@ from autocron.model import (
 from autocron.store import edges
 from autocron.store.claims import Claims
 from autocron.store.driver import CALL_LIMIT, Driver, Joined
-from autocron.store.placing import columns, place
+from autocron.store.placing import Fired, columns, has_key, place
 from autocron.store.rows import Row, stored_job, to_json
 from autocron.store.stored_settings import settings_of, stored_name
 
@@ -352,7 +352,7 @@ class Store:
             transaction.many("add_hook", sorted(failure_hooks.items()))
             transaction.run("release_held", {"tasks": to_json(list(tasks))})
 
-    def fire(self, schedule: str, cursor: float, jobs: Sequence[tuple[float, NewJob]], *, alone: bool) -> bool | None:
+    def fire(self, schedule: str, cursor: float, jobs: Sequence[tuple[float, NewJob]], *, alone: bool) -> Fired:
         """Move the schedule's cursor and store the jobs of its due slots, in one transaction.
 
         Args:
@@ -360,19 +360,18 @@ class Store:
             cursor: the last slot that is dealt with by this.
             jobs: (slot, job) of the slots that are to run.
             alone: store nothing while an earlier run is unfinished (the slots are skipped).
-
-        Returns:
-            True when the jobs were stored, False when the slots were skipped, None when somebody else had them.
         """
         with self._driver.transaction() as transaction:
+            if not all(has_key(transaction, job) for _, job in jobs):  # a node has other things to do than to wait
+                return Fired.HELD
             if not transaction.run("advance", {"name": schedule, "cursor": cursor}):
-                return None
+                return Fired.TAKEN
             if alone and transaction.run("unfinished_of", (schedule,)) == [(1,)]:
-                return False
+                return Fired.SKIPPED
             for slot, job in jobs:
                 with suppress(DuplicateJob):
                     place(transaction, job, schedule, slot)
-            return True
+            return Fired.STORED
 
 
 def _queued_call(row: Row) -> QueuedCall:

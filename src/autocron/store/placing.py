@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,6 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from autocron.store.claiming import Statements
+
+
+class Fired(Enum):
+    """What became of slots that were due."""
+
+    STORED = auto()
+    SKIPPED = auto()  # an earlier run is unfinished
+    TAKEN = auto()  # somebody else had them
+    HELD = auto()  # they are due again: a call with the unique key of one is in a transaction that is open
 
 
 _PLAIN = msgspec.structs.asdict(PLAIN)
@@ -44,6 +54,12 @@ def place(statements: Statements, job: NewJob, schedule: str | None = None, slot
     if schedule is None:
         return _place(statements, job, "insert", columns(job))
     return _place(statements, job, "fire", columns(job) | {"schedule": schedule, "slot": slot})
+
+
+def has_key(statements: Statements, job: NewJob) -> bool:
+    """See, without waiting, whether the call can be placed now: no other one with its unique key is under way."""
+    key = job.placing.unique_key
+    return key is None or statements.run("try_key", {"task": job.task, "unique_key": key}) == [(1,)]
 
 
 def place_all(statements: Statements, calls: Sequence[Call], now: float) -> tuple[list[Call], list[str]]:

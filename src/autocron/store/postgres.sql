@@ -254,6 +254,10 @@ delete from {schema}.limits where key in (
 -- Calls with one key come one after another.
 select pg_advisory_xact_lock(hashtextextended(%(task)s || chr(31) || %(unique_key)s, 0));
 
+-- name: try_key
+-- The same without waiting: no call with this key is under way, and none begins before the end of this transaction.
+select pg_try_advisory_xact_lock(hashtextextended(%(task)s || chr(31) || %(unique_key)s, 0))::integer;
+
 -- name: holder_of
 -- The job that has a unique key, or is to have it with the commit, and whether it has it no more.
 select uuid, state, state in ('failed', 'cancelled') or (state = 'succeeded' and
@@ -639,10 +643,8 @@ where name in (
 );
 
 -- name: advance
--- Move a cursor; it only goes forward, so whoever comes second changes nothing. In this transaction no unique key is
--- waited for as long as elsewhere: a node, which tries again by itself, has other things to do.
-with hurry as materialized (select set_config('lock_timeout', '500ms', true))
-update {schema}.schedules set cursor = %(cursor)s from hurry
+-- Move a cursor; it only goes forward, so whoever comes second changes nothing.
+update {schema}.schedules set cursor = %(cursor)s
 where name = %(name)s and cursor < %(cursor)s and active and not paused
 returning name;
 

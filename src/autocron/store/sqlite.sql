@@ -215,6 +215,10 @@ delete from limits where key in (select value from json_each(:keys)) and full_at
 -- Calls with one key come one after another, as all writers do.
 select 1;
 
+-- name: try_key
+-- The same.
+select 1;
+
 -- name: holder_of
 -- The job that has a unique key, and whether it has it no more.
 select uuid, state, (state in ('failed', 'cancelled') or (state = 'succeeded' and
