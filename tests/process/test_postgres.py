@@ -214,3 +214,25 @@ def test_nodes_whose_schedules_differ_say_so(machine: NewMachine) -> None:
     text = "nightly is '0 3 * * *' in Europe/Rome here, '0 3 * * *' in UTC there"
     other.until(lambda: text in other.output(), what=text)
     assert app.ask("work(1).wait(10)") == 1
+
+
+def test_the_victim_of_a_deadlock_stores_what_has_ended_all_the_same(
+    machine: Callable[..., Lab], postgres: str
+) -> None:
+    lab = machine(f"{postgres}&options=-c%20deadlock_timeout%3D3s")
+    app = lab.start()
+    lab.ready()
+    app.ask("globals().update(limited=hold.options(concurrency=1))")
+    app.ask("globals().update(first=limited('one'), second=limited('two'))")
+    lab.begun("one")
+    url, schema = for_libpq(canonical(postgres)), schema_of(canonical(postgres))
+    with psycopg.connect(url) as other, psycopg.connect(url, autocommit=True) as observer:
+        other.execute("set deadlock_timeout = '60s'")
+        other.execute(f"update {schema}.lines set next_at = next_at".encode())
+        lab.open_gate("one")
+        waiting = "select 1 from pg_stat_activity where application_name = %s and wait_event_type = 'Lock'"
+        lab.until(lambda: observer.execute(waiting, (f"autocron node {schema}",)).fetchall(), what="the node to wait")
+        other.execute(f"select from {schema}.jobs for update".encode())
+    lab.open_gate("two")
+    assert len(app.ask("[first.wait(10), second.wait(10)]")) == 2
+    assert "the database can" not in lab.output()

@@ -8,6 +8,7 @@ import pytest
 
 from autocron.errors import StoreBusy, StoreError, StoreGone
 from autocron.node.access import RETRY_DELAY, StoreAccess
+from autocron.store.driver import Conflict
 
 
 class Loop:
@@ -55,6 +56,16 @@ def test_a_failure_is_told_once_until_something_could_be_written(loop: Loop) -> 
     loop.access.works()
     assert loop.events[1:] == ["the database can be used again"]
     assert loop.ask(StoreBusy("locked")) == ["failed", told]
+
+
+def test_who_gives_way_to_others_tries_again_at_once_but_not_for_ever(loop: Loop) -> None:
+    assert loop.ask(Conflict("deadlock")) == ["failed"]
+    assert not loop.access.failing
+    assert loop.access.not_before < loop.now
+    loop.access.works()
+    assert loop.ask(Conflict("deadlock")) == ["failed"]
+    assert loop.ask(Conflict("deadlock")) == ["failed", "the database cannot be used now, this is tried again"]
+    assert loop.access.not_before > loop.now
 
 
 def test_each_failure_delays_the_next_attempt(loop: Loop) -> None:

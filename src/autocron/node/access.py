@@ -8,6 +8,7 @@ from autocron.clock import Clock
 from autocron.errors import StoreError, StoreGone, StoreMoved
 from autocron.node.storage import Log
 from autocron.store.base import Store
+from autocron.store.driver import Conflict
 
 T = TypeVar("T")
 RETRY_DELAY = 0.5  # seconds until the store is tried again after an error
@@ -37,6 +38,7 @@ class StoreAccess:
         self._log = log
         self._gone = gone
         self.failing = False
+        self._gave_way = False
         self.not_before = 0.0  # the store is not tried again before this moment of the monotonic clock
 
     def submit(
@@ -56,11 +58,15 @@ class StoreAccess:
 
     def works(self) -> None:
         """Note that something could be written."""
+        self._gave_way = False
         if self.failing:
             self.failing = False
             self._log(logging.WARNING, "the database can be used again")
 
     def _fail(self, error: StoreError) -> None:
+        if isinstance(error, Conflict) and not self._gave_way:
+            self._gave_way = True  # to be tried again at once: the database is well
+            return
         self.not_before = self._clock.monotonic() + RETRY_DELAY
         if not self.failing:
             self.failing = True

@@ -91,7 +91,7 @@ class Store:
         with within.transaction() if within else self._driver.transaction(limit) as transaction:
             if transaction.run("locked") == [(1,)]:
                 return None
-            return edges.insert(transaction, calls, now, joins=within is not None)
+            return edges.insert(transaction, calls, now)
 
     def expire(self, count: int, now: float, ttl: float) -> tuple[list[str], float | None]:
         """Cancel up to `count` jobs that were not begun in time.

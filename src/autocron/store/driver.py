@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from autocron.errors import StoreBusy
+
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
@@ -71,8 +73,20 @@ class Driver(Protocol):
         ...
 
 
+class Conflict(StoreBusy):
+    """Others changed the same rows at the same moment, and this was chosen to give way; nothing of it was stored."""
+
+
 class Transaction(Protocol):
     """Statements inside a transaction."""
+
+    def defer(self) -> bool:
+        """Leave to the commit what would lock rows that nodes need, in an order that is not theirs.
+
+        Returns:
+            True when `settle_at_commit` is to be run for the jobs that wait for others; False where nobody locks rows.
+        """
+        ...
 
     def run(self, name: str, parameters: Parameters = ()) -> list[Row]:
         """Run a statement."""

@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from autocron.store.driver import Step, Transaction
 
 
-def insert(transaction: Transaction, calls: Sequence[Call], now: float, *, joins: bool = False) -> list[str]:
+def insert(transaction: Transaction, calls: Sequence[Call], now: float) -> list[str]:
     """Keep calls and what they wait for; give the uuids of the jobs that they have come to.
 
     Args:
         transaction: stores them.
         calls: the calls.
         now: the time.
-        joins: the transaction is the caller's, who may leave it open for long: nobody is to wait for it until then.
 
     Raises:
         DuplicateJob: a call has a duplicate, and says that this is an error.
         ResultNotFound: one waits for a job that is not there.
     """
+    settles_later = transaction.defer()
     uuids = [call.job.uuid for call in calls]
     if not all(call.job.placing is PLAIN for call in calls):
         calls, uuids = placing.place_all(transaction, calls, now)
@@ -39,12 +39,11 @@ def insert(transaction: Transaction, calls: Sequence[Call], now: float, *, joins
     if not edges:
         return uuids
     wanted = sorted({parent for parent, _, _ in edges})
-    parents = "known_parents" if joins else "parents"
-    there = {uuid for (uuid,) in transaction.run(parents, {"uuids": _json(wanted), "now": now})}
+    there = {uuid for (uuid,) in transaction.run("parents", {"uuids": _json(wanted), "now": now})}
     if len(there) < len(wanted):
         raise _missing(calls, there)
     transaction.run("add_edges", {"edges": _json(edges)})
-    if joins:
+    if settles_later:
         transaction.run("settle_at_commit", {"uuids": _json({child for _, child, _ in edges})})
     else:
         settle(transaction, wanted, now)

@@ -98,10 +98,10 @@ def _renamed(call: Call, others: Mapping[str, str]) -> Call:
 def _place(statements: Statements, job: NewJob, statement: str, values: dict[str, Any], *, waits: bool = False) -> str:
     if job.placing.unique_key is not None and (uuid := _duplicate(statements, job, values, waits=waits)):
         return uuid
-    _set_limit(statements, job)
     statements.many(statement, [values])
     if job.placing.limit_key and not waits:
         statements.run("line_up", {"uuid": job.uuid})
+    _set_limit(statements, job)  # after the line, as nodes lock them
     return job.uuid
 
 

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from autocron.errors import ConfigError, StoreError
 from autocron.store.base import Store, load_statements
-from autocron.store.driver import CALL_LIMIT, Parameters, Step, T
+from autocron.store.driver import CALL_LIMIT, Conflict, Parameters, Step, T
 from autocron.store.moved import check_moved, marker_query
 from autocron.store.postgres_url import name, schema_of
 
 try:
     from autocron.store.postgres_connection import (
         ERRORS,
-        Conflict,
         Connection,
         ConnectionLost,
         Explainer,

@@ -32,10 +32,9 @@ from clock, json_to_recordset(%(batch)s::json) as call (
 );
 
 -- name: parents
--- Which of these jobs are there, for others to wait for them; they can't come to their end before that is committed.
+-- Which of these jobs are there, for others to wait for them. They can come to their ends before that is committed.
 select uuid from {schema}.jobs
-where uuid in (select json_array_elements_text(%(uuids)s::json)) and (expires_at is null or expires_at > {clock})
-order by uuid for share;
+where uuid in (select json_array_elements_text(%(uuids)s::json)) and (expires_at is null or expires_at > {clock});
 
 -- name: add_edges
 -- Jobs wait for others.

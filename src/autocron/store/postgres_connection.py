@@ -11,6 +11,7 @@ from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from autocron.errors import ConfigError, StoreBusy, StoreError, StoreMoved
+from autocron.store.driver import Conflict
 from autocron.store.moved import notice_in
 from autocron.store.postgres_url import for_libpq, schema_of, secrets
 from autocron.store.rows import BadRow
@@ -136,10 +137,6 @@ def _is_known_uuid(error: Exception) -> bool:
 
 class ConnectionLost(StoreError):
     """There is no connection to the server, or there is none any more."""
-
-
-class Conflict(StoreBusy):
-    """Others changed the same rows at the same moment, and this was chosen to give way."""
 
 
 class StoredBefore(BadRow):

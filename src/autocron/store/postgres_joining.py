@@ -43,7 +43,6 @@ _NOT_BEGUN = (
     "no transaction was open on the connection when the block of autocron.transaction() ended. One was begun for its"
     " calls, and they are lost unless you commit it. If you commit in the block, do so after it"
 )
-_AT_COMMIT = {name: f"{name}_at_commit" for name in ("limit", "line_up", "free_key")}  # nodes would wait until then
 _CANCELS = "update (stop_asked, state, held, error_message, finished_at, expires_at, unique_key)"
 
 
@@ -115,7 +114,7 @@ class Joined:
 
     def _execute(self, connection: psycopg.Connection[Any], name: str, parameters: Parameters) -> _Cursor:
         cursor = _Cursor(connection, row_factory=tuple_row)
-        cursor.execute(*self._statement(_AT_COMMIT.get(name, name), parameters), prepare=False)
+        cursor.execute(*self._statement(name, parameters), prepare=False)
         return cursor
 
     @contextmanager

@@ -72,11 +72,6 @@ insert into {schema}.joining (freed, task, unique_key)
 select uuid, task, rtrim(unique_key, chr(31)) from {schema}.jobs where uuid = %(uuid)s
 returning unique_key || chr(31);
 
--- name: known_parents
--- Which of these jobs are there, for others to wait for them. They can come to their ends.
-select uuid from {schema}.jobs
-where uuid in (select json_array_elements_text(%(uuids)s::json)) and (expires_at is null or expires_at > {clock});
-
 -- name: settle_at_commit
 -- Let a trigger do by the commit what is to be done for jobs whose parents have come to their ends by then.
 insert into {schema}.joining (uuids) values (array(select json_array_elements_text(%(uuids)s::json)));

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     import psycopg
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     Execute = Callable[[str, Parameters], Cursor]
 
 _TAKE_BATCHES = {"insert_many"}
+_AT_COMMIT = {name: f"{name}_at_commit" for name in ("limit", "line_up", "free_key")}
 _BATCH = 1000  # rows
 
 
@@ -32,7 +33,13 @@ class Statements:
 
     def __init__(self, pipeline: Callable[[], AbstractContextManager[Any]], execute: Execute) -> None:
         self._pipeline = pipeline
-        self._execute = execute
+        self._execute_now = execute
+        self._names: Mapping[str, str] = {}
+
+    def defer(self) -> bool:
+        """Leave to the commit what others would wait for until then."""
+        self._names = _AT_COMMIT
+        return True
 
     def run(self, name: str, parameters: Parameters = ()) -> list[Row]:
         """Run a statement."""
@@ -50,6 +57,9 @@ class Statements:
         with self._pipeline():
             for row in _batched(rows) if name in _TAKE_BATCHES else rows:
                 self._execute(name, row)
+
+    def _execute(self, name: str, parameters: Parameters) -> Cursor:
+        return self._execute_now(self._names.get(name, name), parameters)
 
 
 def _batched(rows: Sequence[Parameters]) -> Iterator[Parameters]:

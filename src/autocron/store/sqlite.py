@@ -264,6 +264,10 @@ class _Transaction:
             raise
         return self
 
+    def defer(self) -> bool:
+        """Nobody waits for single rows."""
+        return False
+
     def run(self, name: str, parameters: Parameters = ()) -> list[Row]:
         """Run a statement."""
         return self._execute(self._statements[name], parameters)

@@ -76,7 +76,7 @@ create table {schema}.lines (                -- where jobs under a limit wait
 );
 create index lines_ready on {schema}.lines (queue, priority desc, next_at) where next_at is not null;
 
-create table {schema}.joining (              -- what a caller's transaction brings, which alone ever sees the row
+create table {schema}.joining (              -- what a block of calls leaves to its commit; nobody else ever sees the row
     id          bigint generated always as identity primary key,
     uuids       text[],                      -- jobs that wait for others or in lines
     freed       text,                        -- a job that loses its unique key, which another has with chr(31) until then
@@ -165,7 +165,7 @@ begin
     returning uuid, awaited;
 end $$;
 
--- Does by the commit what would keep nodes waiting as long as the transaction is open: new jobs that wait for others are
+-- Does by the commit what would keep nodes waiting as long as a transaction is open: new jobs that wait for others are
 -- queued or cancelled if these have come to their ends meanwhile, those under limits stand in line, limits get the numbers
 -- of their last calls, and jobs lose their keys to others. Parents are
 -- locked, so none ends between the look and the commit. Nodes lock jobs in the order in which they end: whoever waits for
