@@ -7,20 +7,22 @@ from __future__ import annotations
 import os
 import signal
 import uuid
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from databases import blocked
 
 from autocron.errors import MoveRefused, StoreError, StoreMoved
-from autocron.model import Declaration, Finished, NewJob, State
-from autocron.store import move_end
+from autocron.model import Call, Declaration, Finished, Limit, NewJob, Placing, State
+from autocron.store import move_end, move_postgres
 from autocron.store.move import Move, open_end
 from autocron.store.move_end import in_order
 from autocron.store.moved import Stage
 from autocron.store.place import Place, open_store
 from autocron.store.postgres_nodes import Membership
-from autocron.store.postgres_url import canonical
+from autocron.store.postgres_url import canonical, for_libpq
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -380,6 +382,51 @@ def test_a_node_that_works_is_waited_for(new_place: NewPlace, ends: Callable[[Pl
     membership.leave()
     membership.close()
     assert move(source, target)
+
+
+@pytest.fixture
+def caller(new_place: NewPlace) -> Iterator[tuple[Place, psycopg.Connection[Any]]]:
+    """Give a database, and a connection with an open transaction in which one of two calls under a limit was made."""
+    place = new_place("postgres")
+    limited = Placing(limit_key="l", limit=Limit(concurrency=1))
+    first, second = (NewJob(uid, "app.work", "[]", 1.0, 1.0, placing=limited) for uid in "ab")
+    with closing(open_store(place)) as store, closing(psycopg.connect(for_libpq(place.address))) as connection:
+        store.insert(first)
+        connection.execute("select 1")
+        store.insert_all([Call(second, [])], 1.0, store.join(connection))
+        yield place, connection
+
+
+def test_a_transaction_that_ends_soon_is_waited_for_and_its_calls_come_along(
+    caller: tuple[Place, psycopg.Connection[Any]], ends: Callable[[Place], End], new_place: NewPlace
+) -> None:
+    (place, connection), elsewhere = caller, new_place("sqlite")
+    source, target = ends(place), ends(elsewhere)
+    with blocked(place.address, lambda: move(source, target)):
+        connection.commit()
+    with closing(open_store(elsewhere)) as there:
+        assert there.counts(0.0).by_state == {State.QUEUED: 2}
+
+
+def test_a_transaction_that_stays_open_is_told_and_nothing_is_lost(
+    caller: tuple[Place, psycopg.Connection[Any]],
+    ends: Callable[[Place], End],
+    new_place: NewPlace,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(move_postgres, "_LOCK_LIMIT", "0.1s")
+    (place, connection), elsewhere = caller, new_place("sqlite")
+    source, target = ends(place), ends(elsewhere)
+    with pytest.raises(
+        MoveRefused, match=r"a transaction that is still open after 0\.1s\. Let it end .* run this again"
+    ):
+        move(source, target)
+    with closing(open_store(place)) as store:
+        assert store.insert(NewJob("d", "app.work", "[]", 1.0, 1.0))
+    connection.commit()
+    move(source, target)
+    with closing(open_store(elsewhere)) as there:
+        assert there.counts(0.0).by_state == {State.QUEUED: 3}
 
 
 def test_both_kinds_have_the_same_tables_and_columns(new_place: NewPlace, ends: Callable[[Place], End]) -> None:

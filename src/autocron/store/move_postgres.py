@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
+from autocron.errors import MoveRefused, StoreBusy
 from autocron.store.move_end import OWN_COLUMNS, OWN_TABLES, End, Row, Table
 from autocron.store.postgres import statements
 from autocron.store.postgres_connection import ERRORS, Explainer, Kind, connect
@@ -106,7 +107,20 @@ class PostgresEnd(End):
         return "" if is_held else "another move"
 
     def refuse_changes(self, notice: str) -> None:
-        """Let triggers refuse them; these wait for changes that are under way."""
+        """Let triggers refuse them, after the changes that are under way.
+
+        Raises:
+            MoveRefused: somebody has changed something and does not come to an end with that.
+        """
+        # Jobs come first into a transaction. With another table locked before them, its commit would wait for this one.
+        try:
+            self.run(f"lock table {self.prefix}jobs in share row exclusive mode")
+        except StoreBusy as error:
+            raise MoveRefused(
+                f"somebody has stored calls in {self.name} or changed jobs in a transaction that is still open after"
+                f" {_LOCK_LIMIT}. Let it end (`autocron DATABASE doctor` names those that are open for long) and run"
+                " this again, or give the move up with --cancel. Nothing is lost: calls are taken as before"
+            ) from error
         function = f"{self.prefix}move_refuses"
         text = sql.Literal(notice).as_string(self._connection)
         self.run(
