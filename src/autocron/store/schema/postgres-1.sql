@@ -167,11 +167,13 @@ end $$;
 
 -- Does by the commit what would keep nodes waiting as long as a transaction is open: new jobs that wait for others are
 -- queued or cancelled if these have come to their ends meanwhile, those under limits stand in line, limits get the numbers
--- of their last calls, and jobs lose their keys to others. Parents are
--- locked, so none ends between the look and the commit. Nodes lock jobs in the order in which they end: whoever waits for
--- a lock too long here gives all back and begins anew, so that neither side is the victim of a deadlock.
+-- of their last calls, and jobs lose their keys to others. Parents are locked, so none ends between the look and the
+-- commit. Nodes lock jobs in the order in which they end: whoever waits for a lock too long here gives all back and begins
+-- anew, so that neither side is the victim of a deadlock. One plan of each statement is right for every size of the
+-- tables; to plan it anew each time would take longer than to carry it out.
 create function {schema}.join_up() returns trigger language plpgsql security definer
-set search_path = pg_catalog, pg_temp set lock_timeout = '100ms' set enable_seqscan = off as $$
+set search_path = pg_catalog, pg_temp set lock_timeout = '100ms' set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
     now float8 := extract(epoch from clock_timestamp());
     joined text[];
