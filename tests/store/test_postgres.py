@@ -20,9 +20,9 @@ from autocron.model import Claim, Finished, NewJob, Requeued, State
 from autocron.store import postgres_url
 from autocron.store.base import load_statements
 from autocron.store.place import Place, find_place
-from autocron.store.postgres import PostgresDriver, open_node_store, open_store
+from autocron.store.postgres import PostgresDriver, open_node_store, open_store, statements
 from autocron.store.postgres_connection import Explainer
-from autocron.store.postgres_url import canonical, schema_of
+from autocron.store.postgres_url import canonical, for_libpq, schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -411,3 +411,17 @@ def test_a_node_that_was_declared_dead_claims_nothing(node: Store, store: Store,
         " values (99, 'p', 'h', 1, 0, 0)",
     )
     assert [claim.uuid for claim in node.exchange([], 5, 0.0).claims] == ["a"]
+
+
+@pytest.mark.parametrize("name", ["parents", "get_all"])
+def test_an_application_finds_jobs_by_the_index_in_small_tables_too(store: Store, url: str, name: str) -> None:
+    store.settings()  # creates the schema
+    columns = "uuid, task, arguments, state, run_at, created_at"
+    values = "select n::text, 't', '[]', 'queued', 1, 1 from generate_series(1, 5000) as n"
+    run(url, f"insert into {schema_of(url)}.jobs ({columns}) {values}")
+    run(url, f"analyze {schema_of(url)}.jobs")
+    statement = statements("postgres", schema_of(url))[name]
+    with psycopg.connect(for_libpq(url)) as connection:
+        plan = connection.execute(b"explain " + statement, {"uuids": '["7"]', "clock": None}).fetchall()
+    assert "Index Scan" in str(plan)
+    assert "Seq Scan" not in str(plan)

@@ -34,7 +34,7 @@ from clock, json_to_recordset(%(batch)s::json) as call (
 -- name: parents
 -- Which of these jobs are there, for others to wait for them. They can come to their ends before that is committed.
 select uuid from {schema}.jobs
-where uuid in (select json_array_elements_text(%(uuids)s::json)) and (expires_at is null or expires_at > {clock});
+where uuid = any (array(select json_array_elements_text(%(uuids)s::json))) and (expires_at is null or expires_at > {clock});
 
 -- name: add_edges
 -- Jobs wait for others.
@@ -415,7 +415,7 @@ where uuid = %(uuid)s and (expires_at is null or expires_at > {clock});
 -- Everything about these jobs, whether their results have expired or not.
 select uuid, task, state, held, attempt, created_at, run_at, started_at, finished_at, result, error_message,
     traceback, past_attempts, progress, output
-from {schema}.jobs where uuid in (select json_array_elements_text(%(uuids)s::json));
+from {schema}.jobs where uuid = any (array(select json_array_elements_text(%(uuids)s::json)));
 
 -- name: graph
 -- All jobs that wait or have waited for this one or for which it does, directly or not.
