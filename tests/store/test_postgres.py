@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,8 +17,8 @@ import psycopg
 import pytest
 
 from autocron.errors import ConfigError, SchemaTooNew, StoreBusy, StoreError
-from autocron.model import Claim, Finished, NewJob, Requeued, State
-from autocron.store import postgres_url
+from autocron.model import Call, Claim, Finished, NewJob, Parent, Requeued, State
+from autocron.store import postgres_open, postgres_url
 from autocron.store.base import load_statements
 from autocron.store.place import Place, find_place
 from autocron.store.postgres import PostgresDriver, open_node_store, open_store, statements
@@ -425,3 +426,23 @@ def test_an_application_finds_jobs_by_the_index_in_small_tables_too(store: Store
         plan = connection.execute(b"explain " + statement, {"uuids": '["7"]', "clock": None}).fetchall()
     assert "Index Scan" in str(plan)
     assert "Seq Scan" not in str(plan)
+
+
+def test_a_schema_of_an_older_version_is_upgraded_with_what_is_in_it(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(open_store(url)) as old:
+        old.insert_all([Call(job("a"), []), Call(job("b"), [Parent("a", needed=True)])], 1000.0)
+    (tmp_path / "schema").mkdir()
+    (tmp_path / "schema" / "postgres-2.sql").write_text(
+        "alter table {schema}.jobs add column size integer default 7; create table {schema}.newer (id integer)"
+    )
+    monkeypatch.setattr(postgres_open, "latest_version", lambda: 2)
+    monkeypatch.setattr(postgres_open, "files", lambda _package: tmp_path)
+    with closing(open_store(url)) as new:
+        assert new.counts(0.0).by_state == {State.QUEUED: 1, State.WAITING: 1}
+    assert run(url, f"select uuid, size from {schema_of(url)}.jobs order by id") == [("a", 7), ("b", 7)]
+    assert run(url, f"select number from {schema_of(url)}.version") == [(2,)]
+    monkeypatch.undo()
+    with pytest.raises(SchemaTooNew), closing(open_store(url)) as older:
+        older.settings()
