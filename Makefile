@@ -3,6 +3,9 @@ PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 
+# pytest keeps the rewritten tests: without that each of its processes compiles them all.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo demo-serve test check bench bench-postgres bench-scaling bench-churn bench-anatomy bench-peers kills chaos coverage format clean
 
 $(VENV)/.ready: pyproject.toml

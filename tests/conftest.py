@@ -1,6 +1,7 @@
 """An application of its own in a temporary folder: driven line by line, watched through its node and /proc."""
 
 import ast
+import compileall
 import contextlib
 import json
 import os
@@ -21,6 +22,7 @@ import psycopg
 import pytest
 from network import Proxy
 
+import autocron
 from autocron import wire
 from autocron.bell import ring
 from autocron.cli.facts import ask_node
@@ -306,6 +308,12 @@ def _command(pid: int, mark: str) -> str:
         if mark.encode() in (proc / "environ").read_bytes():
             return (proc / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     return ""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the package once: the processes of a lab write no bytecode."""
+    if not hasattr(config, "workerinput"):
+        compileall.compile_dir(Path(autocron.__file__).parent, quiet=1)
 
 
 @pytest.fixture
