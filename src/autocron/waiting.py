@@ -11,6 +11,7 @@ from autocron.store.place import Place, open_listener
 
 IDLE_LIMIT = 10.0  # seconds for which the connection is kept when nobody waits
 RETRY_DELAY = 1.0  # seconds until a lost connection is made again
+MARK_DELAY = 0.05  # seconds until a job is marked as awaited that another transaction held, often a node's claim
 HELLO = "hello"  # nothing to others; that it comes back here shows that this connection can hear
 
 
@@ -93,10 +94,12 @@ class Waiting:
         with self._lock:
             marked, self._unmarked = self._unmarked, []
         if marked:
-            self._listener.wait_for(marked)
+            held = self._listener.wait_for(marked)
             self._wake(marked)  # some may have been over by then
+            with self._lock:
+                self._unmarked += held
         self.is_up = self._listener.hears
-        for text in self._listener.listen(self._wake_read.fileno(), 1.0):
+        for text in self._listener.listen(self._wake_read.fileno(), MARK_DELAY if self._unmarked else 1.0):
             kind, _, uuids = text.partition(" ")
             if kind == "done":
                 self._wake(uuids.split(","))

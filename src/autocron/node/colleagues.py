@@ -12,6 +12,7 @@ from autocron.clock import Clock
 from autocron.errors import StoreError
 from autocron.node.differences import difference
 from autocron.node.storage import Log
+from autocron.waiting import MARK_DELAY
 
 if TYPE_CHECKING:
     from autocron.store.postgres_nodes import Membership
@@ -153,7 +154,9 @@ class Colleagues:
             self._next_echo = math.inf
             self._call(self._events.work_elsewhere)
         self._say_news()
-        next_look = min(self._next_beat, self._next_echo, self._next_notify if self._has_work else math.inf)
+        next_notify = self._next_notify if self._has_work else math.inf
+        next_mark = now + MARK_DELAY if self._awaited else math.inf
+        next_look = min(self._next_beat, self._next_echo, next_notify, next_mark)
         heard = self._membership.listen(self._wake_read.fileno(), next_look - self._clock.monotonic())
         with contextlib.suppress(BlockingIOError):
             self._wake_read.recv(4096)
@@ -197,7 +200,9 @@ class Colleagues:
         if done:
             self._membership.tell_done(done)
         if awaited:
-            self._membership.wait_for(awaited)
+            held = self._membership.wait_for(awaited)
+            with self._lock:
+                self._awaited += held
             self._call(lambda: self._events.done_elsewhere(awaited))  # some may have been over by then
         if self._declared and not self._is_declared and self._is_member:
             self._is_declared = True

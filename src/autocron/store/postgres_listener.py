@@ -58,9 +58,9 @@ class Listener:
         """Say something to all others."""
         self._run("notify", {"text": text})
 
-    def wait_for(self, uuids: Iterable[str]) -> None:
-        """Have whoever ends these jobs tell it."""
-        self._run("await", {"uuids": msgspec.json.encode(list(uuids)).decode()})
+    def wait_for(self, uuids: Iterable[str]) -> list[str]:
+        """Have whoever ends these jobs tell it; give those that another transaction holds: it is to be said again."""
+        return [uuid for (uuid,) in self._run("await", {"uuids": msgspec.json.encode(list(uuids)).decode()})]
 
     def close(self) -> None:
         """Close the connection."""

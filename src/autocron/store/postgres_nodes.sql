@@ -40,15 +40,23 @@ select host, pid, declared from {schema}.nodes where id <> %(node)s and declared
 delete from {schema}.nodes where id = %(node)s;
 
 -- name: await
--- Somebody waits here for jobs that other nodes may run. A job that another transaction holds for long is not marked:
--- who waits looks by himself, too.
-update {schema}.jobs set awaited = true
-where uuid = any (array(
+-- Somebody waits here for jobs that other nodes may run. A job that another transaction holds, often a claim, is not
+-- marked, but given.
+with wanted as materialized (
     select uuid from {schema}.jobs
     where uuid in (select json_array_elements_text(%(uuids)s::json)) and state in ('waiting', 'queued', 'running')
         and not awaited
-    order by uuid for update skip locked
-));
+),
+marked as (
+    update {schema}.jobs set awaited = true
+    where uuid = any (array(
+        select uuid from {schema}.jobs
+        where uuid in (select uuid from wanted) and state in ('waiting', 'queued', 'running')
+        order by uuid for update skip locked
+    ))
+    returning uuid
+)
+select uuid from wanted where uuid not in (select uuid from marked);
 
 -- name: notify
 -- Tell all nodes something.
