@@ -21,7 +21,7 @@ demo-serve: $(VENV)/.ready    ## the demo application, left running for a browse
 	$(BIN)/python examples/demo/demo.py --serve
 
 test: $(VENV)/.ready          ## the default suite
-	$(BIN)/pytest -n 3 --dist worksteal -m "not slow"
+	$(BIN)/pytest -n 4 --dist worksteal -m "not slow"
 
 kills: $(VENV)/.ready         ## the long suite: thousands of kills, soak
 	$(BIN)/pytest -m slow

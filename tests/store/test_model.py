@@ -467,7 +467,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert self.node.schedules() == [self.declared[name] for name in sorted(self.active)]
 
 
-MANY = settings(max_examples=250, stateful_step_count=50, deadline=None)
+MANY = settings(max_examples=120, stateful_step_count=50, deadline=None)
 FEW = settings(max_examples=30, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck))
 
 
