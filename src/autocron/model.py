@@ -60,7 +60,7 @@ class Placing(msgspec.Struct, frozen=True, omit_defaults=True):
 PLAIN = Placing()
 
 
-class NewJob(msgspec.Struct, frozen=True):
+class NewJob(msgspec.Struct, frozen=True, omit_defaults=True):
     """A call that is to be stored. Times are seconds since the epoch."""
 
     uuid: str

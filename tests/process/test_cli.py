@@ -103,12 +103,17 @@ def test_work_is_the_node_in_the_foreground(lab: Any, ending: signal.Signals):
     assert facts(lab)["node_pid"] is None
 
 
-@pytest.mark.parametrize("key", [b"q", b"\x03"])
-def test_top_goes_on_until_a_key_is_pressed_and_leaves_the_terminal_as_it_was(lab: Any, key: bytes):
-    lab.store.settings()
+def top(lab: Any) -> tuple[int, int]:
     pid, terminal = pty.fork()
     if pid == 0:
         os.execve(sys.executable, [*AUTOCRON, "test.db", "top"], {**lab.environ, "TERM": "xterm"})
+    return pid, terminal
+
+
+@pytest.mark.parametrize("key", [b"q", b"\x03"])
+def test_top_goes_on_until_a_key_is_pressed_and_leaves_the_terminal_as_it_was(lab: Any, key: bytes):
+    lab.store.settings()
+    pid, terminal = top(lab)
     before = termios.tcgetattr(terminal)
     read_until(terminal, b"running")
     job = lab.insert("tasks.shown_while_it_is_watched", "[[],{}]")
@@ -119,6 +124,21 @@ def test_top_goes_on_until_a_key_is_pressed_and_leaves_the_terminal_as_it_was(la
     assert termios.tcgetattr(terminal) == before
     os.close(terminal)
     assert lab.job(job).state == "queued"
+
+
+def test_top_says_why_the_database_cannot_be_read_and_goes_on_when_it_can(lab: Any):
+    lab.store.settings()
+    pid, terminal = top(lab)
+    read_until(terminal, b"running")
+    away = lab.database.rename(lab.database.with_name("away"))
+    read_until(terminal, b"deleted or replaced")
+    away.rename(lab.database)
+    lab.insert("tasks.shown_again", "[[],{}]")
+    read_until(terminal, b"tasks.shown_again")
+    os.write(terminal, b"q")
+    read_until(terminal, b"\x1b[?1049l")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    os.close(terminal)
 
 
 def read_until(terminal: int, text: bytes) -> None:

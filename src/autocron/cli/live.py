@@ -9,19 +9,29 @@ from collections.abc import Callable, Generator
 
 from rich.console import Console, RenderableType
 from rich.live import Live
+from rich.text import Text
+
+from autocron.errors import StoreError
 
 REFRESH = 1.0  # seconds
 
 
 def show_live(console: Console, frame: Callable[[], RenderableType]) -> None:
-    """Show one frame after the other until q or Ctrl-C is pressed."""
+    """Show one frame after the other until q or Ctrl-C is pressed; while the database cannot be read, why that is."""
     with (
         contextlib.suppress(KeyboardInterrupt),
         quit_key() as wait,
         Live(frame(), console=console, screen=True, auto_refresh=False) as live,
     ):
         while not wait(REFRESH):
-            live.update(frame(), refresh=True)
+            live.update(_frame_or_error(frame), refresh=True)
+
+
+def _frame_or_error(frame: Callable[[], RenderableType]) -> RenderableType:
+    try:
+        return frame()
+    except StoreError as error:  # a server that starts again is back soon
+        return Text(str(error), style="red")
 
 
 @contextlib.contextmanager

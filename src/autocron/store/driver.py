@@ -10,6 +10,7 @@ from autocron.errors import StoreBusy
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from autocron.model import NewJob
     from autocron.store.rows import Row
 
 Parameters = Sequence[Any] | Mapping[str, Any]
@@ -98,6 +99,10 @@ class Transaction(Protocol):
 
     def many(self, name: str, rows: Sequence[Parameters]) -> None:
         """Run a statement once for each row."""
+        ...
+
+    def insert(self, jobs: Sequence[NewJob], now: float) -> None:
+        """Keep jobs that wait for nothing but a worker of the default queue."""
         ...
 
 

@@ -16,6 +16,7 @@ from autocron.store.moved import check_moved, marker_query
 from autocron.store.postgres_url import name, schema_of
 
 try:
+    from autocron.store.postgres_call import CallStatement
     from autocron.store.postgres_connection import (
         ERRORS,
         Connection,
@@ -85,6 +86,7 @@ class PostgresDriver:
         self._explainer = Explainer(address, name(address))
         self._pool = Pool(lambda deadline: self._connect(address, kind, deadline), size, self._explainer.name)
         self._statements = statements("postgres", self._schema) | statements("postgres_nodes", self._schema)
+        self._insert = CallStatement(self._statements["insert"])
         self._next_notice = 0.0
         self._database = ""  # as it says what it is
 
@@ -99,6 +101,8 @@ class PostgresDriver:
         """
 
         def work(connection: Connection) -> int:
+            if name == "insert":
+                return self._insert.run(connection, dict(self._completed(parameters)))
             return self._execute(connection, name, parameters).rowcount
 
         return self._persist(limit, work, committing=True, stored_before=1)

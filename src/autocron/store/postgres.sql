@@ -16,18 +16,18 @@ select from {schema}.enqueue(
 select exists (select from {schema}.settings where name = 'locked' and value = 'true')::integer;
 
 -- name: insert_many
--- Keep calls; `waiting` where they wait for others.
+-- Keep calls; `waiting` where they wait for others. What is a default is left out of the batch.
 with clock as materialized (select {clock} as now)
 insert into {schema}.jobs (uuid, task, arguments, state, run_at, created_at, begin_by, policy, queue, priority,
     limit_key, unique_key)
 select uuid, task, arguments, case when waiting then 'waiting' else 'queued' end,
-    case when is_moment then greatest(run_at, clock.now) else run_at + clock.now - call.now end,
-    created_at + clock.now - call.now,
-    case when begins_by_moment then begin_by else begin_by + clock.now - call.now end, policy, queue, priority,
-    limit_key, unique_key
+    case when is_moment then greatest(run_at, clock.now) else run_at + clock.now - %(now)s::float8 end,
+    created_at + clock.now - %(now)s::float8,
+    case when begins_by_moment then begin_by else begin_by + clock.now - %(now)s::float8 end, policy,
+    coalesce(queue, 'default'), coalesce(priority, 0), coalesce(limit_key, ''), unique_key
 from clock, json_to_recordset(%(batch)s::json) as call (
     uuid text, task text, arguments text, waiting boolean, run_at float8, is_moment boolean, created_at float8,
-    now float8, begin_by float8, begins_by_moment boolean, policy text, queue text, priority integer, limit_key text,
+    begin_by float8, begins_by_moment boolean, policy text, queue text, priority integer, limit_key text,
     unique_key text
 );
 
@@ -55,7 +55,7 @@ select * from {schema}.cancel_waiting(%(parent)s, {clock}, %(ttl)s);
 -- Nobody waits any more for those of these jobs that have come to their end, nor for what was cancelled because of them.
 -- Those that waited are locked, so that of two nodes which end their last parents, one comes second and releases them.
 with recursive gone (uuid) as (
-    select json_array_elements_text(%(uuids)s::json) collate "C"
+    select json_array_elements_text(%(uuids)s::json) collate "C" where exists (select from {schema}.edges)
     union
     select child from gone, lateral (
         select child from {schema}.edges where parent = uuid and open and needed offset 0
@@ -77,7 +77,7 @@ where edges.parent = ended.parent and edges.child = ended.child and (select coun
 -- name: release_waiting
 -- Queue those that waited for these jobs, or what was cancelled because of them, and wait for nothing any more.
 with recursive gone (uuid) as (
-    select json_array_elements_text(%(uuids)s::json) collate "C"
+    select json_array_elements_text(%(uuids)s::json) collate "C" where exists (select from {schema}.edges)
     union
     select child from gone, lateral (select child from {schema}.edges where parent = uuid and needed offset 0) as edge
     where (select state from {schema}.jobs where jobs.uuid = child) = 'cancelled'
@@ -314,7 +314,7 @@ returning uuid;
 -- The empty text keeps PostgreSQL from going through all that runs.
 with clock as materialized (select {clock} - %(now)s::float8 as ahead),
 batch as materialized (
-    select value->>0 as uuid, (value->>1)::integer as attempt, value from json_array_elements(%(batch)s::json) as value
+    select value->>0 as uuid, (value->>1)::integer as attempt, value from jsonb_array_elements(%(batch)s::jsonb) as value
     order by 1
 ),
 ended as (

@@ -6,7 +6,7 @@ import os
 import select
 from collections import deque
 from contextlib import contextmanager, suppress
-from threading import BoundedSemaphore
+from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING
 from weakref import WeakSet
@@ -27,7 +27,9 @@ class _Share:
 
     def __init__(self, size: int) -> None:
         self.pid = os.getpid()
-        self.places = BoundedSemaphore(size)
+        self.places = SimpleQueue[None]()  # a semaphore in C: one in Python takes longer than all else here
+        for _ in range(size):
+            self.places.put(None)
         self.idle: deque[Connection] = deque()
         self.lent: set[Connection] = set()
 
@@ -53,8 +55,11 @@ class Pool:
         """Lend a connection for a block that may take `limit` seconds."""
         deadline = monotonic() + limit
         share = self._current()
-        if not share.places.acquire(timeout=max(limit, 0)):
-            raise StoreBusy(f"Other threads of this process have used {self._name} for {limit:.1f} s. Try again.")
+        try:
+            share.places.get(timeout=max(limit, 0))
+        except Empty:
+            text = f"Other threads of this process have used {self._name} for {limit:.1f} s. Try again."
+            raise StoreBusy(text) from None
         connection = None
         try:
             connection = self._idle(share) or self._connect(deadline)
@@ -64,7 +69,7 @@ class Pool:
         finally:
             if connection is not None:
                 self._take_back(share, connection)
-            share.places.release()
+            share.places.put(None)
 
     def close(self) -> None:
         """Close the connections that are not lent; the next use opens one again."""

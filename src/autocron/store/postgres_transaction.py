@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
+    from autocron.model import NewJob
     from autocron.store.driver import Parameters, Step
     from autocron.store.rows import Row
 
@@ -55,22 +56,22 @@ class Statements:
     def many(self, name: str, rows: Sequence[Parameters]) -> None:
         """Run a statement once for each row, or for many rows at once where it takes a batch."""
         with self._pipeline():
-            for row in _batched(rows) if name in _TAKE_BATCHES else rows:
+            for row in _batched(rows, dict(rows[0])["now"]) if name in _TAKE_BATCHES else rows:
                 self._execute(name, row)
+
+    def insert(self, jobs: Sequence[NewJob], now: float) -> None:
+        """Keep jobs that wait for nothing but a worker of the default queue."""
+        with self._pipeline():
+            for batch in _batched(jobs, now):
+                self._execute("insert_many", batch)
 
     def _execute(self, name: str, parameters: Parameters) -> Cursor:
         return self._execute_now(self._names.get(name, name), parameters)
 
 
-def _batched(rows: Sequence[Parameters]) -> Iterator[Parameters]:
+def _batched(rows: Sequence[object], now: float) -> Iterator[Parameters]:
     for start in range(0, len(rows), _BATCH):
-        some = rows[start : start + _BATCH]
-        yield {"batch": msgspec.json.encode([_shortened(row) for row in some]).decode(), "now": dict(some[0])["now"]}
-
-
-def _shortened(row: Parameters) -> dict[str, Any]:
-    """Leave out what is null or false, as the server takes what is missing: it reads half as much."""
-    return {name: value for name, value in dict(row).items() if value is not None and value is not False}
+        yield {"batch": msgspec.json.encode(rows[start : start + _BATCH]).decode(), "now": now}
 
 
 def rows_of(cursor: Cursor) -> list[Row]:

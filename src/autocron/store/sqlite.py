@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 import apsw
 
 from autocron.errors import StoreBusy, StoreError
+from autocron.model import Call
 from autocron.store.base import Store, load_statements
 from autocron.store.driver import CALL_LIMIT, Parameters, Step, T
 from autocron.store.files import Identity, check_suitable, check_unchanged, identity
 from autocron.store.gate import Gate, gate_of
 from autocron.store.moved import check_moved, marker_query
+from autocron.store.placing import row
 from autocron.store.sqlite_errors import ERRORS, explain
 from autocron.store.sqlite_open import Opener
 from autocron.store.sqlite_session import Session, Sessions
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from autocron.model import Durability
+    from autocron.model import Durability, NewJob
     from autocron.store.rows import Row
 
 
@@ -282,6 +284,10 @@ class _Transaction:
             self._connection.executemany(self._statements[name], rows)
         except ERRORS as error:
             raise explain(error, self._connections.path) from error
+
+    def insert(self, jobs: Sequence[NewJob], now: float) -> None:
+        """Keep jobs that wait for nothing but a worker of the default queue."""
+        self.many("insert_many", [row(Call(job), now) for job in jobs])
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
