@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from socket import gethostname
 from time import monotonic, sleep
@@ -38,6 +38,7 @@ except ImportError as error:
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
+    from contextlib import AbstractContextManager
 
     import psycopg
 
@@ -82,7 +83,7 @@ class PostgresDriver:
         self._schema = schema_of(address)
         self._own_time = own_time
         self._is_ready = False
-        self._is_patient = kind is Kind.APPLICATION  # a node tries again by itself, and does other things meanwhile
+        self._is_node = kind is Kind.NODE
         self._explainer = Explainer(address, name(address))
         self._pool = Pool(lambda deadline: self._connect(address, kind, deadline), size, self._explainer.name)
         self._statements = statements("postgres", self._schema) | statements("postgres_nodes", self._schema)
@@ -117,9 +118,16 @@ class PostgresDriver:
     @contextmanager
     def transaction(self, limit: float = CALL_LIMIT) -> Generator[Statements]:
         """Run several statements as one; nothing of it is kept when the block raises."""
-        # In a pipeline the beginning and the end of a transaction are no round trips of their own.
-        with self._lend(limit, committing=True) as connection, connection.pipeline(), connection.transaction():
+        with self._lend(limit, committing=True) as connection, self._pipeline(connection), connection.transaction():
             yield Statements(connection.pipeline, partial(self._execute, connection))
+
+    def _pipeline(self, connection: Connection) -> AbstractContextManager[Any]:
+        """Let the beginning and the end of a transaction be no round trips of their own, where no pgbouncer can be.
+
+        The driver ends a pipeline with a message that has no answer. What comes after a transaction is to pgbouncer the
+        beginning of the next one, for which it keeps a session of the server.
+        """
+        return connection.pipeline() if self._is_node else nullcontext()
 
     def join(self, connection: Any) -> Joined | None:
         """Take a place in the transactions of the caller's connection; None when it leads to another database.
@@ -175,7 +183,8 @@ class PostgresDriver:
                     return stored_before
                 is_unsure = error.maybe_stored = is_unsure or error.maybe_stored
                 may_help = self._is_ready and isinstance(error, (ConnectionLost, Conflict))
-                if not may_help or (pause and not self._is_patient) or monotonic() + pause >= deadline:
+                # A node tries again by itself, and does other things meanwhile.
+                if not may_help or (pause and self._is_node) or monotonic() + pause >= deadline:
                     raise
             sleep(pause)
             pause = PAUSE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -84,7 +84,8 @@ class Joined:
             found = self._found_again()
         connection = found.connection
         is_alone = not found.is_begun and connection.autocommit
-        with self._explained(committing=is_alone), connection.pipeline(), connection.transaction():
+        pipeline = nullcontext() if is_alone else connection.pipeline()  # see PostgresDriver.transaction()
+        with self._explained(committing=is_alone), pipeline, connection.transaction():
             yield Statements(connection.pipeline, partial(self._execute, connection))
             self._execute(connection, "notify", {"schema": self._schema, "text": "call"})
 
