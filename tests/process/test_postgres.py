@@ -220,13 +220,15 @@ def test_the_victim_of_a_deadlock_stores_what_has_ended_all_the_same(
     machine: Callable[..., Lab], postgres: str
 ) -> None:
     lab = machine(f"{postgres}&options=-c%20deadlock_timeout%3D3s")
-    app = lab.start()
-    lab.ready()
+    app = lab.start(workers=2)  # with one free the node looks at what waits
+    lab.ready(2)
     app.ask("globals().update(limited=hold.options(concurrency=1))")
     app.ask("globals().update(first=limited('one'), second=limited('two'))")
     lab.begun("one")
     url, schema = for_libpq(canonical(postgres)), schema_of(canonical(postgres))
     with psycopg.connect(url) as other, psycopg.connect(url, autocommit=True) as observer:
+        stands = f"select 1 from {schema}.lines where next_at is null".encode()  # the end of a job has to change it
+        lab.until(lambda: observer.execute(stands).fetchall(), what="the second job to wait for the first one")
         other.execute("set deadlock_timeout = '60s'")
         other.execute(f"update {schema}.lines set next_at = next_at".encode())
         lab.open_gate("one")
