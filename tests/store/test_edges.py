@@ -179,6 +179,8 @@ def test_a_parent_that_had_failed_before_the_call_cancels_at_once(store: Store) 
     store.insert_all([call("b", "a"), call("c", "b"), call("d", loose="a")], 22.0)
     assert states(store, "bcd") == [State.CANCELLED, State.CANCELLED, State.QUEUED]
     assert reason(store, "c") == "app.work a failed: no"
+    cancelled = [store.get(uuid, 22.0) for uuid in "bc"]
+    assert [job.finished_at for job in cancelled if job] == [22.0, 22.0]
 
 
 def test_what_waits_for_an_expired_job_is_cancelled(store: Store) -> None:

@@ -46,7 +46,7 @@ def insert(transaction: Transaction, calls: Sequence[Call], now: float) -> list[
         raise _missing(calls, there)
     transaction.run("add_edges", {"edges": _json(edges)})
     if settles_later:
-        transaction.run("settle_at_commit", {"uuids": _json({child for _, child, _ in edges})})
+        transaction.run("settle_at_commit", {"uuids": _json({child for _, child, _ in edges}), "now": now})
     else:
         settle(transaction, wanted, now)
     return uuids

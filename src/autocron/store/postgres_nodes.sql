@@ -82,7 +82,8 @@ returning unique_key || chr(31);
 
 -- name: settle_at_commit
 -- Let a trigger do by the commit what is to be done for jobs whose parents have come to their ends by then.
-insert into {schema}.joining (uuids) values (array(select json_array_elements_text(%(uuids)s::json)));
+insert into {schema}.joining (uuids, clock)
+values (array(select json_array_elements_text(%(uuids)s::json)), %(clock)s::float8);
 
 -- name: whereabouts
 -- Which database this is, on which server since its last start, with which schema of this name; when the transaction

@@ -79,6 +79,7 @@ create index lines_ready on {schema}.lines (queue, priority desc, next_at) where
 create table {schema}.joining (              -- what a block of calls leaves to its commit; nobody else ever sees the row
     id          bigint generated always as identity primary key,
     uuids       text[],                      -- jobs that wait for others or in lines
+    clock       float8,                      -- the time of the commit; null: that of the server
     freed       text,                        -- a job that loses its unique key, which another has with chr(31) until then
     task        text,                        -- its task
     unique_key  text collate "C",            -- the key
@@ -175,7 +176,7 @@ create function {schema}.join_up() returns trigger language plpgsql security def
 set search_path = pg_catalog, pg_temp set lock_timeout = '100ms' set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
-    now float8 := extract(epoch from clock_timestamp());
+    now float8 := coalesce((select max(clock) from {schema}.joining), extract(epoch from clock_timestamp()));
     joined text[];
 begin
     if not exists (select from {schema}.joining where id = new.id) then
