@@ -77,13 +77,13 @@ APP = """
 """
 
 
-def until(condition: Callable[[], T], seconds: float = 15, what: str = "") -> T:
-    """Give the first true value of the condition."""
+def until(condition: Callable[[], T], seconds: float = 15, what: str = "", every: float = 0.01) -> T:
+    """Give the first true value of the condition, at which it looks every so many seconds."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         if time.monotonic() > deadline:
             pytest.fail(f"not within {seconds} s: {what or condition}")
-        time.sleep(0.01)
+        time.sleep(every)
     return value
 
 

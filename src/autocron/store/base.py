@@ -26,7 +26,7 @@ from autocron.model import (
 from autocron.store import edges
 from autocron.store.claims import Claims
 from autocron.store.driver import CALL_LIMIT, Driver, Joined
-from autocron.store.placing import Fired, columns, has_key, place
+from autocron.store.placing import Fired, has_key, place
 from autocron.store.rows import Row, stored_job, to_json
 from autocron.store.stored_settings import settings_of, stored_name
 
@@ -73,7 +73,7 @@ class Store:
             DuplicateJob: there may be one only, and the call says that another one is an error.
         """
         if job.placing is PLAIN or job.placing.is_free:
-            return job.uuid if self._driver.write("insert", columns(job), limit) == 1 else None
+            return job.uuid if self._driver.insert(job, limit) else None
         with self._driver.transaction(limit) as transaction:
             return None if transaction.run("locked") == [(1,)] else place(transaction, job)
 

@@ -10,7 +10,7 @@ from autocron.errors import StoreBusy
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from autocron.model import NewJob
+    from autocron.model import Call, NewJob
     from autocron.store.rows import Row
 
 Parameters = Sequence[Any] | Mapping[str, Any]
@@ -24,6 +24,13 @@ class Driver(Protocol):
 
     def read(self, name: str, parameters: Parameters = ()) -> list[Row]:
         """Run a statement that changes nothing."""
+        ...
+
+    def insert(self, job: NewJob, limit: float) -> bool:
+        """Keep a call that waits for nothing but a worker; False when the autocron lock is on.
+
+        It may be tried again after its answer was lost: a job that is there already is then the one that it has stored.
+        """
         ...
 
     def write(self, name: str, parameters: Parameters, limit: float) -> int:
@@ -101,8 +108,8 @@ class Transaction(Protocol):
         """Run a statement once for each row."""
         ...
 
-    def insert(self, jobs: Sequence[NewJob], now: float) -> None:
-        """Keep jobs that wait for nothing but a worker of the default queue."""
+    def insert(self, calls: Sequence[Call], now: float) -> None:
+        """Keep calls whose places are PLAIN."""
         ...
 
 

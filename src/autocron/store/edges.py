@@ -33,10 +33,8 @@ def insert(transaction: Transaction, calls: Sequence[Call], now: float) -> list[
     uuids = [call.job.uuid for call in calls]
     if not all(call.job.placing is PLAIN for call in calls):
         calls, uuids = placing.place_all(transaction, calls, now)
-    elif any(call.parents for call in calls):
-        transaction.many("insert_many", [placing.row(call, now) for call in calls])
     else:
-        transaction.insert([call.job for call in calls], now)
+        transaction.insert(calls, now)
     edges = [(parent.uuid, call.job.uuid, parent.needed) for call in calls for parent in call.parents]
     if not edges:
         return uuids

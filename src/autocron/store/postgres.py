@@ -13,6 +13,7 @@ from autocron.errors import ConfigError, StoreError
 from autocron.store.base import Store, load_statements
 from autocron.store.driver import CALL_LIMIT, Conflict, Parameters, Step, T
 from autocron.store.moved import check_moved, marker_query
+from autocron.store.placing import columns
 from autocron.store.postgres_url import name, schema_of
 
 try:
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
+    from autocron.model import NewJob
     from autocron.store.rows import Row
 
     Cursor = psycopg.Cursor[tuple[Any, ...]]
@@ -95,18 +97,19 @@ class PostgresDriver:
         """Run a statement that changes nothing."""
         return self._persist(CALL_LIMIT, lambda connection: self._execute(connection, name, parameters).fetchall())
 
+    def insert(self, job: NewJob, limit: float) -> bool:
+        """Keep a call that waits for nothing but a worker; False when the autocron lock is on."""
+        values = dict(self._completed(columns(job)))
+        stored = self._persist(
+            limit, lambda connection: self._insert.run(connection, values), committing=True, stored_before=1
+        )
+        return stored == 1
+
     def write(self, name: str, parameters: Parameters, limit: float) -> int:
-        """Run one changing statement in a transaction of its own; give the number of changed rows.
-
-        It may be sent again after its answer was lost: a row that is there already is then the one that it has stored.
-        """
-
-        def work(connection: Connection) -> int:
-            if name == "insert":
-                return self._insert.run(connection, dict(self._completed(parameters)))
-            return self._execute(connection, name, parameters).rowcount
-
-        return self._persist(limit, work, committing=True, stored_before=1)
+        """Run one changing statement in a transaction of its own; give the number of changed rows."""
+        return self._persist(
+            limit, lambda connection: self._execute(connection, name, parameters).rowcount, committing=True
+        )
 
     def batch(self, steps: Sequence[Step], read: Callable[[list[list[Row]]], T]) -> T:
         """Run statements as one transaction, in one round trip; what PostgreSQL stores `read` can always read."""

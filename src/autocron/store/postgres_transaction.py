@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from autocron.store.placing import row
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     import psycopg
 
-    from autocron.model import NewJob
+    from autocron.model import Call
     from autocron.store.driver import Parameters, Step
     from autocron.store.rows import Row
 
@@ -56,13 +58,15 @@ class Statements:
     def many(self, name: str, rows: Sequence[Parameters]) -> None:
         """Run a statement once for each row, or for many rows at once where it takes a batch."""
         with self._pipeline():
-            for row in _batched(rows, dict(rows[0])["now"]) if name in _TAKE_BATCHES else rows:
-                self._execute(name, row)
+            for values in _batched(rows, dict(rows[0])["now"]) if name in _TAKE_BATCHES else rows:
+                self._execute(name, values)
 
-    def insert(self, jobs: Sequence[NewJob], now: float) -> None:
-        """Keep jobs that wait for nothing but a worker of the default queue."""
+    def insert(self, calls: Sequence[Call], now: float) -> None:
+        """Keep calls whose places are PLAIN."""
+        waiting = any(call.parents for call in calls)
+        rows = [row(call, now) for call in calls] if waiting else [call.job for call in calls]  # faster to encode
         with self._pipeline():
-            for batch in _batched(jobs, now):
+            for batch in _batched(rows, now):
                 self._execute("insert_many", batch)
 
     def _execute(self, name: str, parameters: Parameters) -> Cursor:

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 import apsw
 
 from autocron.errors import StoreBusy, StoreError
-from autocron.model import Call
 from autocron.store.base import Store, load_statements
 from autocron.store.driver import CALL_LIMIT, Parameters, Step, T
 from autocron.store.files import Identity, check_suitable, check_unchanged, identity
 from autocron.store.gate import Gate, gate_of
 from autocron.store.moved import check_moved, marker_query
-from autocron.store.placing import row
+from autocron.store.placing import columns, row
 from autocron.store.sqlite_errors import ERRORS, explain
 from autocron.store.sqlite_open import Opener
 from autocron.store.sqlite_session import Session, Sessions
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from autocron.model import Durability, NewJob
+    from autocron.model import Call, Durability, NewJob
     from autocron.store.rows import Row
 
 
@@ -70,6 +69,10 @@ class SqliteDriver:
             raise explain(error, self._path) from error
         finally:
             session.mutex.release()
+
+    def insert(self, job: NewJob, limit: float) -> bool:
+        """Keep a call that waits for nothing but a worker; False when the autocron lock is on."""
+        return self.write("insert", columns(job), limit) == 1
 
     def write(self, name: str, parameters: Parameters, limit: float) -> int:
         """Run one changing statement in a transaction of its own; give the number of changed rows."""
@@ -285,9 +288,9 @@ class _Transaction:
         except ERRORS as error:
             raise explain(error, self._connections.path) from error
 
-    def insert(self, jobs: Sequence[NewJob], now: float) -> None:
-        """Keep jobs that wait for nothing but a worker of the default queue."""
-        self.many("insert_many", [row(Call(job), now) for job in jobs])
+    def insert(self, calls: Sequence[Call], now: float) -> None:
+        """Keep calls whose places are PLAIN."""
+        self.many("insert_many", [row(call, now) for call in calls])
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
