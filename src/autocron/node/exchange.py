@@ -1,7 +1,10 @@
 """The exchange of jobs with the store: what has ended goes in, what is due comes out, one transaction at a time."""
 
 import logging
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from random import random
 
 from autocron.clock import Clock
@@ -12,10 +15,20 @@ from autocron.node.pools import pools_of, unserved
 from autocron.node.storage import Log
 from autocron.node.telling import tell
 from autocron.retry import decide, fail_instead
-from autocron.store.claiming import ANY
+from autocron.store.claiming import next_moment
 from autocron.store.exchange import Exchange
 
 MAX_CLAIMS = 512
+WORTHWHILE = 64  # ends; for so many the next exchange is handed over before the one under way is done
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """An exchange that is under way."""
+
+    transitions: list[Transition]
+    news: dict[str, News]
+    wanted: Mapping[str, int]
 
 
 class Exchanger:
@@ -43,16 +56,25 @@ class Exchanger:
         self._log = log
         self._exchanged = exchanged
         self._transitions: list[Transition] = []
-        self._sent: list[Transition] = []  # in the exchange that is under way
+        self._sent = deque[_Sent]()  # one, or with much to do another one that waits for the first to be done
         self._news: dict[str, News] = {}  # by uuid
         self._sent_before: set[str] = set()  # in an exchange that failed: it may have been stored all the same
         self._failed_instead: set[str] = set()  # jobs whose outcome the store did not take
         self._abandoned = False
         self._told: set[str] = set()  # queues that have jobs and no workers
-        self.under_way = False
         self.in_doubt = False  # an exchange failed: it may have been stored, and have claimed jobs, all the same
         self.look = True  # there may be jobs that are due
         self.due: dict[str, float] = {}  # by queue, when it may have something to be claimed
+
+    @property
+    def under_way(self) -> bool:
+        """The store is at work."""
+        return bool(self._sent)
+
+    @property
+    def is_behind(self) -> bool:
+        """The store has more to do than one exchange."""
+        return len(self._sent) > 1
 
     @property
     def idle(self) -> bool:
@@ -77,48 +99,54 @@ class Exchanger:
 
     def uuids(self) -> set[str]:
         """Give the names of the jobs whose end is not stored yet."""
-        waiting = self._transitions + self._sent if self.under_way else self._transitions
+        waiting = chain(self._transitions, *(sent.transitions for sent in self._sent))
         return {transition.uuid for transition in waiting}
 
     def may_claim(self, pool: str) -> bool:
-        """There may be due jobs for a pool, and no exchange is under way."""
-        if self.under_way:
+        """There may be due jobs for a pool, and the store may be given another exchange."""
+        if not self._may_send():
             return False
         next_due = self.next_due(pool)
         return self.look or (next_due is not None and next_due <= self._clock.now())
 
+    def wanted(self, pool: str) -> int:
+        """Say how many jobs are being claimed for a pool."""
+        return sum(sent.wanted.get(pool, 0) for sent in self._sent)
+
+    def _may_send(self) -> bool:
+        return not self._sent or (len(self._sent) == 1 and len(self._transitions) >= WORTHWHILE)
+
     def next_due(self, pool: str) -> float | None:
         """Say when a pool may have something to do."""
-        return min(self.due.values(), default=None) if pool == ANY else self.due.get(pool)
+        return next_moment(self.due, pool)
 
     def exchange(self, wanted: Mapping[str, int]) -> None:
-        """Store what was said and what has ended, claim so many due jobs of these pools, unless one is under way."""
-        if self.under_way or self._abandoned or not (wanted or self._transitions or self._news):
+        """Store what was said and what has ended, claim so many due jobs of these pools, unless the store is busy."""
+        if self._abandoned or not self._may_send() or not (wanted or self._transitions or self._news):
             return
-        transitions, self._transitions = self._transitions, []
-        self._sent = transitions
-        news, self._news = self._news, {}
+        sent = _Sent(self._transitions, self._news, wanted)
+        self._transitions, self._news = [], {}
+        self._sent.append(sent)
         self.look = self.look and not wanted
-        self.under_way = True
         now = self._clock.now()
         self._store.submit(
-            lambda store: store.exchange(transitions, wanted, now, list(news.values())),
-            lambda result: self._done(transitions, result),
-            lambda: self._failed(transitions, news),
+            lambda store: store.exchange(sent.transitions, wanted, now, list(sent.news.values())),
+            self._done,
+            self._failed,
         )
 
-    def _failed(self, transitions: list[Transition], news: dict[str, News]) -> None:
-        self.under_way = False
+    def _failed(self) -> None:
+        sent = self._sent.popleft()
         self.in_doubt = True
-        newer, self._news = self._news, news
+        newer, self._news = self._news, sent.news
         for one in newer.values():
             self.tell(one)
-        self._transitions[:0] = transitions
-        self._sent_before.update(transition.uuid for transition in transitions)
+        self._transitions[:0] = sent.transitions
+        self._sent_before.update(transition.uuid for transition in sent.transitions)
         self.look = True
 
-    def _done(self, transitions: list[Transition], result: Exchange) -> None:
-        self.under_way = False
+    def _done(self, result: Exchange) -> None:
+        transitions = self._sent.popleft().transitions
         self._store.works()
         self.due = result.due
         self._tell_unserved()

@@ -271,7 +271,8 @@ class Node:
         if not self._ending.running:
             return {}
         most = CLAIMS_BESIDE_CALLS if self._is_called() else MAX_CLAIMS
-        return {pool: min(room, most) for pool, room in self._crew.room().items() if self._exchanger.may_claim(pool)}
+        rooms = {pool: room - self._exchanger.wanted(pool) for pool, room in self._crew.room().items()}
+        return {pool: min(room, most) for pool, room in rooms.items() if room > 0 and self._exchanger.may_claim(pool)}
 
     def _use_store(self) -> None:
         if self._recovery.done:

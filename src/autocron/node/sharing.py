@@ -81,7 +81,7 @@ class Sharing:
         """Tell what is to be told now; while a claim is under way it is not known what is left for others."""
         if self._colleagues is None:
             return
-        if self._has_news and not self._exchanger.under_way:
+        if self._has_news and (self._exchanger.is_behind or not self._exchanger.under_way):
             self._has_news = False
             if not (is_working and self._crew.room()):
                 self._colleagues.offer_work()

@@ -12,6 +12,8 @@ import heapq
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+import msgspec
+
 from autocron.model import Claim, Limit
 from autocron.rates import next_token, take, tokens
 from autocron.store.rows import claims_of
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 ANY = ""  # stands for all queues
+_decode_levels = msgspec.json.Decoder(list[tuple[str, int, float | None, float | None]]).decode
 
 
 class Statements(Protocol):
@@ -62,6 +65,9 @@ class Place(NamedTuple):
     priority: int
 
 
+NOWHERE = {"limit_key": None, "queue": None, "priority": None}  # the database chooses the place
+
+
 class Bucket(NamedTuple):
     """A limit as it is now."""
 
@@ -79,6 +85,46 @@ class Bucket(NamedTuple):
         return max(0, wanted)
 
 
+class Claimed:
+    """What was claimed, and what is left.
+
+    Args:
+        levels: as they were before, rows of the statement of this name.
+        now: what is due by now is claimed.
+
+    Attributes:
+        levels: in which jobs were queued.
+        claims: what was claimed.
+        passed_over: how many due jobs were not claimed, because they have expired.
+    """
+
+    def __init__(self, levels: Iterable[tuple[Any, ...]], now: float) -> None:
+        self._now = now
+        self._plain_at: dict[tuple[str, int], float | None] = {}  # of levels of which all that is due was claimed
+        self.levels = read_levels(levels)
+        self.claims: list[Claim] = []
+        self.passed_over = 0
+
+    def add(self, text: str, due: int) -> None:
+        """Take over what was claimed of so many due jobs."""
+        claims = claims_of(text)
+        self.claims += claims
+        self.passed_over += due - len(claims)
+
+    def exhaust(self, queue: str, priority: int, next_at: object) -> None:
+        """Note that no more of a level under no limit is due until `next_at`, if there is anything more."""
+        self._plain_at[queue, priority] = next_at if isinstance(next_at, float) else None  # see read_levels()
+
+    def due(self) -> dict[str, float]:
+        """Give when something may be claimed next, by the queues that have something."""
+        earliest = self._now if self.claims or self.passed_over else 0.0  # more may be due: as much as was wanted was
+        moments = _moments(
+            level._replace(plain_at=self._plain_at.get((level.queue, level.priority), level.plain_at))
+            for level in self.levels
+        )
+        return {queue: max(moment, earliest) for queue, moment in moments.items()}
+
+
 class Claimer:
     """Claims jobs inside a transaction.
 
@@ -90,20 +136,16 @@ class Claimer:
 
     Attributes:
         place: where jobs are being claimed just now.
-        claims: what was claimed.
-        passed_over: how many due jobs were not claimed, because they have expired.
+        claimed: what was claimed.
     """
 
     def __init__(self, statements: Statements, levels: Iterable[tuple[Any, ...]], now: float, node: int | None) -> None:
         self._statements = statements
         self._now = now
         self._node = node
-        self._levels = read_levels(levels)
-        self._plain_at: dict[tuple[str, int], float | None] = {}  # of levels of which all that is due was claimed
         self._has_moved_lines = False
         self.place: Place | None = None
-        self.claims: list[Claim] = []
-        self.passed_over = 0
+        self.claimed = Claimed(levels, now)
 
     def claim(self, wanted: Mapping[str, int], after: str) -> str:
         """Claim so many jobs of these queues.
@@ -124,18 +166,12 @@ class Claimer:
 
     def due(self) -> dict[str, float]:
         """Give when something may be claimed next, by the queues that have something."""
-        levels = self._levels
         if self._has_moved_lines:
-            levels = read_levels(self._statements.run("levels", {"now": self._now}))
-        earliest = self._now if self.claims or self.passed_over else 0.0  # more may be due: as much as was wanted was
-        moments = _moments(
-            level._replace(plain_at=self._plain_at.get((level.queue, level.priority), level.plain_at))
-            for level in levels
-        )
-        return {queue: max(moment, earliest) for queue, moment in moments.items()}
+            self.claimed.levels = read_levels(self._statements.run("levels", {"now": self._now}))
+        return self.claimed.due()
 
     def _share(self, count: int, after: str) -> str:
-        queues = sorted({level.queue for level in self._levels if level.next_at <= self._now})
+        queues = sorted({level.queue for level in self.claimed.levels if level.next_at <= self._now})
         queues = [queue for queue in queues if queue > after] + [queue for queue in queues if queue <= after]
         while count and queues:
             share = max(1, count // len(queues))
@@ -151,7 +187,7 @@ class Claimer:
     def _take(self, queue: str, count: int) -> int:
         """Claim up to `count` jobs of a queue; give how many were there."""
         left = count
-        for level in self._levels:
+        for level in self.claimed.levels:
             if level.queue == queue and left and level.next_at <= self._now:
                 left -= self._take_level(level, left)
         return count - left
@@ -161,7 +197,7 @@ class Claimer:
         if level.line_at is None or level.line_at > self._now:
             taken, next_at = self._claim(plain, count)
             if taken < count:
-                self._plain_at[level.queue, level.priority] = next_at
+                self.claimed.exhaust(level.queue, level.priority, next_at)
             return taken
         self._has_moved_lines = True
         times = {plain: self._times(plain, count)}
@@ -172,32 +208,31 @@ class Claimer:
                 times[place] = self._times(place, places) if places else []
         taken = 0
         for place, number in longest_due(times, count).items():
-            before = len(self.claims)
+            before = len(self.claimed.claims)
             if number:
                 claimed, next_at = self._claim(place, number)
                 taken += claimed
                 if place is plain and number == len(times[plain]) < count:
-                    self._plain_at[level.queue, level.priority] = next_at
+                    self.claimed.exhaust(level.queue, level.priority, next_at)
             if place.limit_key and (number or not times[place]):
-                self._move_on(place, len(self.claims) - before)
+                self._move_on(place, len(self.claimed.claims) - before)
         return taken
 
     def _times(self, place: Place, count: int) -> list[float]:
         return [run_at for (run_at,) in self._statements.run("due_times", self._parameters(place, count))]
 
-    def _claim(self, place: Place, count: int) -> tuple[int, float | None]:
+    def _claim(self, place: Place, count: int) -> tuple[int, object]:
         """Claim jobs that are there.
 
         Returns:
             How many of them were, those that have expired among them, and when the next one is due that is not yet.
         """
         self.place = place
-        ((text, due, next_at),) = self._statements.run("claim", {**self._parameters(place, count), "node": self._node})
-        claims = claims_of(text)
+        wanted = {**self._parameters(place, count), "node": self._node, "pool": ANY}
+        ((text, due, next_at, *_),) = self._statements.run("claim", wanted)
+        self.claimed.add(text, due)
         self.place = None
-        self.claims += claims
-        self.passed_over += due - len(claims)
-        return int(due), next_at if isinstance(next_at, float) else None  # see read_levels()
+        return int(due), next_at
 
     def _move_on(self, place: Place, begun: int) -> None:
         """Say when a line is to be looked at again, after so many of its jobs were claimed."""
@@ -239,9 +274,19 @@ def read_levels(rows: Iterable[tuple[Any, ...]]) -> list[Level]:
     return [levels[key] for key in sorted(levels, key=lambda key: (key[0], -key[1]))]
 
 
+def levels_of(text: str | None) -> list[tuple[Any, ...]]:
+    """Give rows of levels that come as JSON; None when there are none."""
+    return [] if text is None else _decode_levels(text)
+
+
 def next_moments(rows: Iterable[tuple[Any, ...]]) -> dict[str, float]:
     """Give when something may be claimed, by queue, from rows of the database."""
     return _moments(read_levels(rows))
+
+
+def next_moment(moments: Mapping[str, float], pool: str) -> float | None:
+    """Give when something may be claimed for a pool."""
+    return min(moments.values(), default=None) if pool == ANY else moments.get(pool)
 
 
 def _moments(levels: Iterable[Level]) -> dict[str, float]:

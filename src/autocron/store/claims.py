@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from autocron.model import Claim, News, Transition
-from autocron.store.claiming import ANY, Claimer, next_moments
+from autocron.store.claiming import ANY, NOWHERE, Claimed, Claimer, levels_of, next_moment, next_moments
 from autocron.store.driver import CALL_LIMIT
 from autocron.store.exchange import Endings, Exchange
 from autocron.store.rows import BadRow, claims_of
@@ -87,7 +87,8 @@ class Claims:
         parked = list[str]()
         while True:
             try:
-                return msgspec.structs.replace(self._exchange([], wanted, now), parked=parked)
+                exchange = self._exchange_step_by_step(Endings([], [], now), wanted, now)
+                return msgspec.structs.replace(exchange, parked=parked)
             except BadRow as error:
                 if error.place is None:
                     raise
@@ -104,13 +105,49 @@ class Claims:
         self, transitions: Sequence[Transition], wanted: Mapping[str, int], now: float, news: Sequence[News] = ()
     ) -> Exchange:
         endings = Endings(transitions, news, now)
-        steps = [*endings.steps, ("levels", {"now": now})]
-        if not wanted and not endings.not_begun:
+        if endings.not_begun:
+            return self._exchange_step_by_step(endings, wanted, now)
+        if not wanted:
+            steps = [*endings.steps, ("levels", {"now": now})]
             return self._driver.batch(steps, lambda rows: endings.stored(rows[:-1], next_moments(rows[-1])))
+        if self._driver.is_remote and len(wanted) == 1:
+            return self._exchange_at_once(endings, wanted, now)
+        return self._exchange_step_by_step(endings, wanted, now)
+
+    def _exchange_at_once(self, endings: Endings, wanted: Mapping[str, int], now: float) -> Exchange:
+        """Do it in one round trip; to go on at other places, or to weigh several, takes a transaction more."""
+        ((pool, count),) = wanted.items()
+        claim = {**NOWHERE, "pool": pool, "count": count, "now": now, "node": self._node}
+
+        def read(rows: list[list[Row]]) -> tuple[Exchange, int]:
+            ((text, due, next_at, queue, priority, levels),) = rows[-1]
+            claimed = Claimed(levels_of(levels), now)
+            claimed.add(text, due)
+            if queue is not None and due < count:
+                claimed.exhaust(queue, priority, next_at)
+            return _with_claims(endings.stored(rows[:-1], {}), claimed, claimed.due()), count - due
+
+        exchange, left = self._driver.batch([*endings.steps, ("claim", claim)], read)
+        next_due = next_moment(exchange.due, pool)
+        if not left or next_due is None or next_due > now:
+            return exchange
+        try:
+            more = self._exchange_step_by_step(Endings([], [], now), {pool: left}, now)
+        except BadRow:
+            more = self._claim_around_bad({pool: left}, now)
+        return msgspec.structs.replace(
+            exchange,
+            claims=exchange.claims + more.claims,
+            due=more.due,
+            may_expire=exchange.may_expire or more.may_expire,
+            parked=more.parked,
+        )
+
+    def _exchange_step_by_step(self, endings: Endings, wanted: Mapping[str, int], now: float) -> Exchange:
         claimer = None
         try:
             with self._driver.transaction() as transaction:
-                *rows, levels = transaction.run_all(steps)
+                *rows, levels = transaction.run_all([*endings.steps, ("levels", {"now": now})])
                 exchange = endings.stored(rows, {})
                 if tokens := [(uuid,) for uuid in endings.not_begun if uuid not in exchange.refused]:
                     transaction.many("give_back_token", tokens)
@@ -121,8 +158,7 @@ class Claims:
             error.place = None if claimer is None else claimer.place
             raise
         self._turn = turn
-        may_expire = claimer.passed_over > 0 or endings.may_expire
-        return msgspec.structs.replace(exchange, claims=claimer.claims, due=due, may_expire=may_expire)
+        return _with_claims(exchange, claimer.claimed, due)
 
     def recover(self) -> tuple[list[Claim], list[str]]:
         """Give the claims of a node that is no more, and what is wrong with jobs that were parked instead."""
@@ -146,3 +182,8 @@ class Claims:
     def to_stop(self) -> list[str]:
         """Give the jobs that were to be cancelled while they ran, if they run here or do not run any more."""
         return [uuid for (uuid,) in self._driver.read("to_stop", {"node": self._node})]
+
+
+def _with_claims(exchange: Exchange, claimed: Claimed, due: dict[str, float]) -> Exchange:
+    may_expire = exchange.may_expire or claimed.passed_over > 0
+    return msgspec.structs.replace(exchange, claims=claimed.claims, due=due, may_expire=may_expire)

@@ -20,7 +20,13 @@ CALL_LIMIT = 5.0  # seconds that a caller waits for the database
 
 
 class Driver(Protocol):
-    """What a database must be able to do. Statements are named; their text is in the dialect's .sql file."""
+    """What a database must be able to do. Statements are named; their text is in the dialect's .sql file.
+
+    Attributes:
+        is_remote: each round trip takes longer than most statements.
+    """
+
+    is_remote: bool
 
     def read(self, name: str, parameters: Parameters = ()) -> list[Row]:
         """Run a statement that changes nothing."""

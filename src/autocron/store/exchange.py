@@ -72,7 +72,8 @@ class Endings:
         awaited = [uuid for (_, *more) in told for uuids in more for uuid in _decode_uuids(uuids)]
         cancelled = [row for some in rows[self._ends.stop :] for row in some]
         awaited += [uuid for uuid, *more in cancelled if more == [True]]
-        return Exchange(late, [], due, cancelled=[uuid for uuid, *_ in cancelled], awaited=awaited)
+        stopped = [uuid for uuid, *_ in cancelled]
+        return Exchange(late, [], due, cancelled=stopped, may_expire=self.may_expire, awaited=awaited)
 
 
 def _tell(news: Sequence[News]) -> Iterator[Step]:

@@ -17,7 +17,6 @@ from autocron.store.placing import columns
 from autocron.store.postgres_url import name, schema_of
 
 try:
-    from autocron.store.postgres_call import CallStatement
     from autocron.store.postgres_connection import (
         ERRORS,
         Connection,
@@ -31,7 +30,8 @@ try:
     from autocron.store.postgres_joining import Joined
     from autocron.store.postgres_open import ensure_schema
     from autocron.store.postgres_pool import Pool
-    from autocron.store.postgres_transaction import Statements, rows_of
+    from autocron.store.postgres_statement import Statement, run_alone, run_together
+    from autocron.store.postgres_transaction import Statements
 except ImportError as error:
     raise ConfigError(
         f"PostgreSQL needs a driver that is not installed ({error}): pip install 'autocron[postgres]'"
@@ -81,6 +81,8 @@ class PostgresDriver:
         own_time: take the time of the database; without it what is handed in as ``now`` counts, as tests need it.
     """
 
+    is_remote = True
+
     def __init__(self, address: str, kind: Kind, size: int, *, own_time: bool = True) -> None:
         self._schema = schema_of(address)
         self._own_time = own_time
@@ -89,7 +91,7 @@ class PostgresDriver:
         self._explainer = Explainer(address, name(address))
         self._pool = Pool(lambda deadline: self._connect(address, kind, deadline), size, self._explainer.name)
         self._statements = statements("postgres", self._schema) | statements("postgres_nodes", self._schema)
-        self._insert = CallStatement(self._statements["insert"])
+        self._often: dict[str, Statement] = {}
         self._next_notice = 0.0
         self._database = ""  # as it says what it is
 
@@ -101,7 +103,10 @@ class PostgresDriver:
         """Keep a call that waits for nothing but a worker; False when the autocron lock is on."""
         values = dict(self._completed(columns(job)))
         stored = self._persist(
-            limit, lambda connection: self._insert.run(connection, values), committing=True, stored_before=1
+            limit,
+            lambda connection: run_alone(connection, self._numbered("insert"), values),
+            committing=True,
+            stored_before=1,
         )
         return stored == 1
 
@@ -113,10 +118,9 @@ class PostgresDriver:
 
     def batch(self, steps: Sequence[Step], read: Callable[[list[list[Row]]], T]) -> T:
         """Run statements as one transaction, in one round trip; what PostgreSQL stores `read` can always read."""
+        statements = [(self._numbered(name), dict(self._completed(values))) for name, values in steps]
         with self._lend(CALL_LIMIT, committing=True) as connection:
-            with connection.pipeline():  # what is sent until its end is one transaction
-                cursors = [self._execute(connection, *step) for step in steps]
-            return read([rows_of(cursor) for cursor in cursors])
+            return read(run_together(connection, statements))
 
     @contextmanager
     def transaction(self, limit: float = CALL_LIMIT) -> Generator[Statements]:
@@ -197,6 +201,11 @@ class PostgresDriver:
 
     def _statement(self, name: str, parameters: Parameters) -> tuple[bytes, Parameters]:
         return self._statements[name], self._completed(parameters)
+
+    def _numbered(self, name: str) -> Statement:
+        if name not in self._often:
+            self._often[name] = Statement(name, self._statements[name])
+        return self._often[name]
 
     def _completed(self, parameters: Parameters) -> Parameters:
         if not isinstance(parameters, dict):

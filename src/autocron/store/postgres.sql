@@ -89,60 +89,40 @@ where uuid = any (array(select child from gone join {schema}.edges on parent = g
 -- name: levels
 -- Each queue and priority of jobs that are queued, with the time at which the first is due, and the time to look at the
 -- first line of those under limits.
-with recursive clock as materialized (select {clock} as now),
-plain (queue, priority) as (
-    (select queue, priority from {schema}.jobs where limit_key = '' and state = 'queued' and held is null
-        order by queue, priority desc limit 1)
-    union all
-    select next.queue, next.priority from plain cross join lateral (
-        (select queue, priority from {schema}.jobs where limit_key = '' and state = 'queued' and held is null
-            and queue = plain.queue and priority < plain.priority order by priority desc limit 1)
-        union all
-        (select queue, priority from {schema}.jobs where limit_key = '' and state = 'queued' and held is null
-            and queue > plain.queue order by queue, priority desc limit 1)
-        limit 1
-    ) as next
-),
-limited (queue, priority) as (
-    (select queue, priority from {schema}.lines where next_at is not null order by queue, priority desc limit 1)
-    union all
-    select next.queue, next.priority from limited cross join lateral (
-        (select queue, priority from {schema}.lines where next_at is not null
-            and queue = limited.queue and priority < limited.priority order by priority desc limit 1)
-        union all
-        (select queue, priority from {schema}.lines where next_at is not null
-            and queue > limited.queue order by queue, priority desc limit 1)
-        limit 1
-    ) as next
-)
-select queue, priority, (
-    select run_at from {schema}.jobs where limit_key = '' and state = 'queued' and held is null
-        and queue = plain.queue and priority = plain.priority
-    order by run_at limit 1
-) - now + %(now)s::float8, null::float8
-from plain, clock where queue not in (select queue from {schema}.paused)
-union all
-select queue, priority, null, (
-    select next_at from {schema}.lines where next_at is not null
-        and queue = limited.queue and priority = limited.priority order by next_at limit 1
-) - now + %(now)s::float8
-from limited, clock where queue not in (select queue from {schema}.paused);
+select queue, priority, run_at - {clock} + %(now)s::float8, next_at - {clock} + %(now)s::float8 from {schema}.levels;
 
 -- name: claim
 -- Take the jobs of a level that have been due for longest, unless they have expired or others are taking them; give the
 -- claims, how many were due, and when the next is due that is not yet. A node that was declared dead takes nothing: nobody
--- would look after it.
+-- would look after it. Without a queue, take them from the first level of a pool, give all levels, and which it was: none
+-- where the jobs of several queues or those under limits are due, too.
 with clock as materialized (select {clock} as now),
+levels as materialized (select * from {schema}.levels where %(queue)s::text is null),
+due_levels as materialized (
+    select levels.* from levels, clock where least(run_at, next_at) <= now and %(pool)s::text in ('', queue)
+),
+place as materialized (
+    select %(limit_key)s::text collate "C" as limit_key, %(queue)s::text collate "C" as queue,
+        %(priority)s::integer as priority
+    where %(queue)s::text is not null
+    union all (
+        select '', queue, priority from due_levels
+        where 1 = (select count(distinct queue) from due_levels)
+            and not exists (select from due_levels where next_at is not null)
+        order by priority desc limit 1
+    )
+),
 due as materialized (
     select ctid, begin_by is null or begin_by > (select now from clock) as is_wanted from {schema}.jobs
-    where state = 'queued' and held is null and limit_key = %(limit_key)s and queue = %(queue)s
-        and priority = %(priority)s and run_at <= (select now from clock)
-        and (%(node)s::bigint is null or exists (select from {schema}.nodes where id = %(node)s))
+    where state = 'queued' and held is null and limit_key = (select limit_key from place)
+        and queue = (select queue from place) and priority = (select priority from place)
+        and run_at <= (select now from clock)
+        and (%(node)s::bigint is null or exists (select from {schema}.nodes where id = %(node)s::bigint))
     order by run_at, id limit %(count)s for update skip locked
 ),
 claimed as (
     update {schema}.jobs set state = 'running', attempt = attempt + 1, started_at = (select now from clock),
-        node = %(node)s, progress = null, output = ''
+        node = %(node)s::bigint, progress = null, output = ''
     where ctid = any (array(select ctid from due where is_wanted))
     returning id, run_at, json_build_array(
         uuid, attempt, task, arguments, crashes, losses, %(now)s::float8, retries,
@@ -151,10 +131,15 @@ claimed as (
 )
 select coalesce(json_agg(claim order by run_at, id), '[]')::text, (select count(*) from due), (
     select run_at from {schema}.jobs
-    where state = 'queued' and held is null and limit_key = %(limit_key)s and queue = %(queue)s
-        and priority = %(priority)s and run_at > (select now from clock)
+    where state = 'queued' and held is null and limit_key = (select limit_key from place)
+        and queue = (select queue from place) and priority = (select priority from place)
+        and run_at > (select now from clock)
     order by run_at limit 1
-) - (select now from clock) + %(now)s::float8 from claimed;
+) - (select now from clock) + %(now)s::float8, (select queue from place), (select priority from place), (
+    select json_agg(json_build_array(
+        queue, priority, run_at - now + %(now)s::float8, next_at - now + %(now)s::float8
+    ))::text from levels, clock
+) from claimed;
 
 -- name: due_times
 -- Since when the jobs of a level have been due.
@@ -437,20 +422,7 @@ from {schema}.jobs where state = 'running' order by started_at limit %(count)s;
 
 -- name: places
 -- Where jobs are queued: the levels, and as many lines.
-with recursive plain (queue, priority) as (
-    (select queue, priority from {schema}.jobs where limit_key = '' and state = 'queued' and held is null
-        order by queue, priority desc limit 1)
-    union all
-    select next.queue, next.priority from plain cross join lateral (
-        (select queue, priority from {schema}.jobs where limit_key = '' and state = 'queued' and held is null
-            and queue = plain.queue and priority < plain.priority order by priority desc limit 1)
-        union all
-        (select queue, priority from {schema}.jobs where limit_key = '' and state = 'queued' and held is null
-            and queue > plain.queue order by queue, priority desc limit 1)
-        limit 1
-    ) as next
-)
-select '', queue, priority from plain
+select '', queue, priority from {schema}.plain_levels
 union all
 (select limit_key, queue, priority from {schema}.lines limit %(count)s);
 

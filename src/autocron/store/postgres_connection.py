@@ -34,7 +34,7 @@ _DEFAULTS: dict[str, Any] = {
 # The statistics of a queue are always wrong, and these plans are right for every size of the table.
 _NODE_OPTIONS = (
     f"-c lock_timeout={LOCK_LIMIT} -c idle_in_transaction_session_timeout=10000 -c enable_seqscan=off"
-    " -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
+    " -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off -c plan_cache_mode=force_generic_plan"
     " -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
 )
 
@@ -53,9 +53,14 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
 
     Attributes:
         deadline: the moment of the monotonic clock until which it may take.
+        prepared: the names of the statements that the server has prepared.
     """
 
     deadline = float("inf")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.prepared = set[bytes]()
 
     def wait(self, gen: Generator[Any, Any, Any], interval: float = 0.1, timeout: float | None = None) -> Any:
         """Wait for the server until the deadline; what comes later would be the answer to something else."""

@@ -51,6 +51,8 @@ class SqliteDriver:
         background: for a node, which lets applications go first, and calls checkpoint() itself.
     """
 
+    is_remote = False
+
     def __init__(self, path: Path, *, durability: Durability = "normal", background: bool = False) -> None:
         self._path = str(path.resolve())
         self._log = f"{self._path}-wal"

@@ -121,6 +121,50 @@ create table {schema}.paused (
     queue text collate "C" primary key
 );
 
+-- Each queue and priority of jobs that are queued and under no limit.
+create view {schema}.plain_levels as
+with recursive plain (queue, priority) as (
+    (select queue, priority from {schema}.jobs where limit_key = '' and state = 'queued' and held is null
+        order by queue, priority desc limit 1)
+    union all
+    select next.queue, next.priority from plain cross join lateral (
+        (select queue, priority from {schema}.jobs where limit_key = '' and state = 'queued' and held is null
+            and queue = plain.queue and priority < plain.priority order by priority desc limit 1)
+        union all
+        (select queue, priority from {schema}.jobs where limit_key = '' and state = 'queued' and held is null
+            and queue > plain.queue order by queue, priority desc limit 1)
+        limit 1
+    ) as next
+)
+select queue, priority from plain;
+
+-- These and those of jobs under limits, except for paused queues: when the first job is due, when to look at the first line.
+create view {schema}.levels as
+with recursive limited (queue, priority) as (
+    (select queue, priority from {schema}.lines where next_at is not null order by queue, priority desc limit 1)
+    union all
+    select next.queue, next.priority from limited cross join lateral (
+        (select queue, priority from {schema}.lines where next_at is not null
+            and queue = limited.queue and priority < limited.priority order by priority desc limit 1)
+        union all
+        (select queue, priority from {schema}.lines where next_at is not null
+            and queue > limited.queue order by queue, priority desc limit 1)
+        limit 1
+    ) as next
+)
+select queue, priority, (
+    select run_at from {schema}.jobs where limit_key = '' and state = 'queued' and held is null
+        and queue = plain.queue and priority = plain.priority
+    order by run_at limit 1
+) as run_at, null::float8 as next_at
+from {schema}.plain_levels as plain where queue not in (select queue from {schema}.paused)
+union all
+select queue, priority, null, (
+    select next_at from {schema}.lines where next_at is not null
+        and queue = limited.queue and priority = limited.priority order by next_at limit 1
+)
+from limited where queue not in (select queue from {schema}.paused);
+
 create table {schema}.edges (                -- a job waits, or has waited, for the end of another one
     parent text collate "C" not null,
     child  text collate "C" not null,
