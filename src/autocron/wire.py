@@ -175,9 +175,10 @@ class Import(msgspec.Struct, frozen=True, tag=True):
 
 
 class Begin(msgspec.Struct, frozen=True, tag=True):
-    """Run this job."""
+    """Run these jobs, each when there is a permit of this round for it."""
 
-    claim: Claim
+    claims: list[Claim]
+    round: int
 
 
 class Stop(msgspec.Struct, frozen=True, tag=True):
@@ -215,6 +216,20 @@ class Ended(msgspec.Struct, frozen=True, tag=True):
     elapsed: float  # seconds
 
 
+class Ends(msgspec.Struct, frozen=True, tag=True):
+    """Jobs have been run that have waited in the outbox."""
+
+    before: int  # so many were sent like this before
+    ends: list[Ended]
+
+
+class SentEnds(msgspec.Struct, frozen=True, tag="Ends"):
+    """The same, each encoded already."""
+
+    before: int
+    ends: list[msgspec.Raw]
+
+
 class Said(msgspec.Struct, frozen=True, tag=True):
     """A running job has said something about itself."""
 
@@ -240,10 +255,23 @@ class Worn(msgspec.Struct, frozen=True, tag=True):
     size: int
 
 
-FromWorker = Report | Begun | Ended | Said | Stopping | Worn | Wake
+FromWorker = Report | Begun | Ended | Ends | Said | Stopping | Worn | Wake
 
 _encoder = msgspec.msgpack.Encoder()
 encode = _encoder.encode
+_decode_end = msgspec.msgpack.Decoder(Ended).decode
+
+
+def decode_end(body: bytes) -> Ended:
+    """Give an end that was encoded.
+
+    Raises:
+        WireError: it is none.
+    """
+    try:
+        return _decode_end(body)
+    except msgspec.DecodeError as error:
+        raise WireError(f"not an end: {error}") from error
 
 
 def frame(message: FromApp | FromNode | Stop) -> bytes:
@@ -304,7 +332,7 @@ class Channel:
         """Give the descriptor, for a selector."""
         return self.socket.fileno()
 
-    def send(self, message: ToWorker | FromWorker, flags: int = 0) -> None:
+    def send(self, message: ToWorker | FromWorker | SentEnds, flags: int = 0) -> None:
         """Send a message.
 
         Raises:

@@ -4,7 +4,8 @@ import contextlib
 import logging
 import os
 import selectors
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -145,15 +146,15 @@ class Crew:
     def send_jobs(self, now: float) -> None:
         """Send jobs to workers; what waits behind a long job is given to others."""
         for number in self._dispatcher.stuck(now):
-            self._hear(self._workers[number])  # it may have answered while this node was busy
+            self._hear(self._workers[number], to_the_last=True)  # it may have answered while this node was busy
         for number in self._dispatcher.stuck(now):
             self._take_back(number)
-        unsent: list[tuple[int, Claim]] = []
+        batches = defaultdict[int, list[Claim]](list)
         for number, claim in self._dispatcher.assign(now):
-            if not self._workers[number].try_send(wire.Begin(claim)):
-                unsent.append((number, claim))
-        for number, claim in reversed(unsent):
-            self._dispatcher.put_back(self._dispatcher.took_back(number, [claim.uuid]))
+            batches[number].append(claim)
+        for number, claims in batches.items():
+            if not self._workers[number].begin(claims):
+                self._take_back(number)
 
     def cancel(self, uuid: str, grace: float) -> bool:
         """Let a job stop, or not begin; False if it is not here."""
@@ -190,14 +191,8 @@ class Crew:
             self._events.settle(claim, NotBegun(), claim.claimed_at, claim.claimed_at)
 
     def _take_back(self, number: int) -> None:
-        """Take what the worker has not begun out of its socket; what is no job is sent again."""
-        worker = self._workers[number]
-        messages = worker.take_back()
-        begins = [message.claim.uuid for message in messages if isinstance(message, wire.Begin)]
-        self._dispatcher.put_back(self._dispatcher.took_back(number, begins))
-        for message in messages:
-            if not isinstance(message, wire.Begin):
-                worker.try_send(message)
+        """Take back what the worker has not begun."""
+        self._dispatcher.put_back(self._dispatcher.took_back(number, self._workers[number].take_back()))
 
     # Workers
 
@@ -280,9 +275,12 @@ class Crew:
             if watched is not None:
                 self._selector.unregister(watched)
 
-    def _hear(self, worker: WorkerProcess) -> None:
+    def _hear(self, worker: WorkerProcess, *, to_the_last: bool = False) -> None:
+        """Take what a worker has sent and, to the last, what it has not sent yet."""
         try:
-            self._receive(worker)
+            self._receive(worker, worker.receive())
+            if to_the_last:
+                self._receive(worker, worker.look_into_outbox())
         except wire.WireError as error:
             self._events.log(
                 logging.ERROR, f"worker {worker.pid} is ended, something else writes to its socket: {error}"
@@ -291,8 +289,7 @@ class Crew:
         if worker.at_end:
             self._unwatch(worker.channel)  # the process tells how it ended
 
-    def _receive(self, worker: WorkerProcess) -> None:
-        messages = worker.receive()
+    def _receive(self, worker: WorkerProcess, messages: Sequence[wire.FromWorker]) -> None:
         now = self._clock.monotonic()
         for message in messages:
             match message:
@@ -364,7 +361,7 @@ class Crew:
         how = worker.ended()
         if how is None:
             return
-        self._hear(worker)
+        self._hear(worker, to_the_last=True)
         self._take_back(worker.number)
         for stream in worker.outputs:
             while data := worker.read_output(stream):

@@ -6,14 +6,21 @@ import select
 import signal
 import socket
 import subprocess
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from autocron import wire
-from autocron.node.lane import Lane
+from autocron.model import Claim
+from autocron.node.lane import MAX_WINDOW, Lane
+from autocron.outbox import Outbox
+from autocron.outbox import create as create_outbox
+from autocron.permits import Permits
 from autocron.store.paths import package_environ
 
 READ_SIZE = 64 << 10
+PACK = 16  # jobs that are sent together
 
 
 class WorkerProcess:
@@ -29,19 +36,26 @@ class WorkerProcess:
         self.at_end = False  # it can't send anything any more
         ours, theirs = wire.channel_pair()
         life_ours, life_theirs = socket.socketpair()
-        command = [setup.program.python, "-P", "-m", "autocron.worker", str(theirs.fileno()), str(life_theirs.fileno())]
+        self._permits = Permits()
+        outbox = create_outbox()
+        inherited = (theirs.fileno(), life_theirs.fileno(), self._permits.fileno(), outbox)
+        command = [setup.program.python, "-P", "-m", "autocron.worker", *map(str, inherited)]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            pass_fds=(theirs.fileno(), life_theirs.fileno()),
+            pass_fds=inherited,
             cwd=setup.program.cwd if Path(setup.program.cwd).is_dir() else "/",
             env=package_environ(setup.program.environ),
             start_new_session=True,
         )
         life_theirs.close()
         self._life = life_ours
+        self._outbox = Outbox(outbox)
+        os.close(outbox)
+        self._ends_seen = 0  # of those that went through the outbox
+        self._sent = deque[str](maxlen=MAX_WINDOW + lane.threads + lane.async_jobs)  # uuids of the jobs, in their order
         self.channel = wire.Channel(ours, wire.FromWorker)
         # The worker's own end, to take back what it has not begun without its help.
         self._their_end = wire.Channel(theirs, wire.ToWorker)
@@ -71,6 +85,16 @@ class WorkerProcess:
         with contextlib.suppress(OSError):  # it is gone, or does not listen: it will be ended
             self._life.send(wire.frame(stop), socket.MSG_DONTWAIT)
 
+    def begin(self, claims: Sequence[Claim]) -> bool:
+        """Send jobs without waiting; False when some of them could not be sent."""
+        self._sent.extend(claim.uuid for claim in claims)
+        for start in range(0, len(claims), PACK):
+            some = list(claims[start : start + PACK])
+            self._permits.give(len(some))
+            if not self.try_send(wire.Begin(some, self._permits.round)):
+                return False
+        return True
+
     def receive(self) -> list[wire.FromWorker]:
         """Give what the worker has sent; never waits.
 
@@ -78,12 +102,42 @@ class WorkerProcess:
             WireError: something that is no message came.
         """
         messages, self.at_end = _drain(self.channel)
-        return messages
+        return [one for message in messages for one in self._unfold(message)]
 
-    def take_back(self) -> list[wire.ToWorker]:
-        """Give what was sent and not yet received: it is taken out of the worker's socket."""
+    def _unfold(self, message: wire.FromWorker) -> Sequence[wire.FromWorker]:
+        if not isinstance(message, wire.Ends):
+            return [message]
+        new = message.ends[max(0, self._ends_seen - message.before) :]
+        self._ends_seen = message.before + len(message.ends)
+        return new
+
+    def look_into_outbox(self) -> list[wire.Ended]:
+        """Give the ends that the worker has not sent yet.
+
+        Raises:
+            WireError: something that is no end is there.
+        """
+        before, bodies = self._outbox.read()
+        if before > self._ends_seen:
+            return []  # they have been sent, and come before what is in the outbox now
+        new = bodies[self._ends_seen - before :]
+        self._ends_seen += len(new)
+        return [wire.decode_end(body) for body in new]
+
+    def take_back(self) -> list[str]:
+        """Give the jobs that were sent and not begun: they will not be. What else was not read is sent again."""
+        count = self._permits.take_back()
         messages, _ = _drain(self._their_end)
-        return messages
+        begins = [message for message in messages if isinstance(message, wire.Begin)]
+        permitted = sum(len(begin.claims) for begin in begins) - count  # the worker has the permit of a job in its hand
+        for begin in begins:
+            if claims := begin.claims[: max(0, permitted)]:
+                self.try_send(wire.Begin(claims, begin.round))
+            permitted -= len(begin.claims)
+        for message in messages:
+            if not isinstance(message, wire.Begin):
+                self.try_send(message)
+        return [self._sent.pop() for _ in range(count)][::-1]
 
     def read_output(self, stream: int) -> bytes | None:
         """Read what the worker has printed; None at the end of the stream."""
@@ -130,7 +184,7 @@ class WorkerProcess:
             pipe.close()
         if self.pidfd is not None:
             os.close(self.pidfd)
-        for end in (self.channel, self._their_end, self._life):
+        for end in (self.channel, self._their_end, self._life, self._permits, self._outbox):
             end.close()
 
     def _signal(self, number: signal.Signals) -> None:

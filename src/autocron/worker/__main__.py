@@ -1,4 +1,4 @@
-"""Start a worker: ``python -m autocron.worker CHANNEL LIFE``, two inherited descriptors. Only the node does this."""
+"""Start a worker: ``python -m autocron.worker CHANNEL LIFE PERMITS OUTBOX``, descriptors. Only the node does this."""
 
 import contextlib
 import ctypes
@@ -21,12 +21,15 @@ from autocron.bell import look
 from autocron.errors import JobCancelled, TaskTimeout
 from autocron.eventloop import EventLoop
 from autocron.model import Claim, Outcome
+from autocron.outbox import Outbox
+from autocron.permits import Taker
 from autocron.retry import policy_of
 from autocron.store import paths
 from autocron.store.base import Store
 from autocron.store.place import Place as Database
 from autocron.store.place import open_store
 from autocron.worker import capture, stacks
+from autocron.worker.ends import Ends
 from autocron.worker.importer import Importer
 from autocron.worker.memory import memory
 from autocron.worker.news import Reporter, RunningJob
@@ -45,10 +48,13 @@ class Worker:
     runs here, nothing is taken out of the channel: the node can take it back.
     """
 
-    def __init__(self, channel: wire.Channel, setup: wire.Setup, store: Store, running: dict[str, RunningJob]) -> None:
+    def __init__(self, channel: wire.Channel, permits: Taker, ends: Ends, setup: wire.Setup, store: Store) -> None:
+        self._running = capture.install().running
         self._channel = channel
+        self._permits = permits
+        self._ends = ends
+        self._more_follow = False  # jobs that came together with the one that is being begun
         self._store = store
-        self._running = running
         self._setup = setup
         self._reporter = Reporter(lambda news: channel.send(wire.Said(news)))
         self._importer = Importer(setup.program)
@@ -67,8 +73,8 @@ class Worker:
         self._report(self._importer.import_all())
         while (message := self._channel.receive()) is not None:
             match message:
-                case wire.Begin(claim=claim):
-                    self._begin(claim)
+                case wire.Begin(claims=claims, round=round_):
+                    self._begin_all(claims, round_)
                 case wire.Import(modules=modules, main=main):
                     self._report(self._importer.import_more(modules, main))
                 case _:
@@ -87,6 +93,14 @@ class Worker:
             job.report = stacks.report(job)
             self._channel.send(wire.Stopping(stop.uuid, job.report))
             job.stop(TaskTimeout)
+
+    def _begin_all(self, claims: list[Claim], round_: int) -> None:
+        for number, claim in enumerate(claims, 1):
+            if not self._permits.take(round_):
+                break
+            self._more_follow = number < len(claims)
+            self._begin(claim)
+        self._ends.flush()
 
     def _begin(self, claim: Claim) -> None:
         if is_async(claim.task):
@@ -136,7 +150,11 @@ class Worker:
         del self._running[claim.uuid]
         _flush()
         self._reporter.finish(job)
-        self._channel.send(wire.Ended(claim.uuid, claim.attempt, outcome, started_at, started_at + elapsed, elapsed))
+        ended = wire.Ended(claim.uuid, claim.attempt, outcome, started_at, started_at + elapsed, elapsed)
+        if job.place is _MAIN_THREAD:
+            self._ends.send(ended, started_at + elapsed, more_follow=self._more_follow)
+        else:
+            self._channel.send(ended)
         if len(sys.modules) != self._modules_seen:
             self._report(self._importer.report())
         if self._setup.max_memory and (size := memory()) > self._setup.max_memory:
@@ -165,8 +183,8 @@ class Worker:
 
 def main() -> None:
     """Set the process up, then work."""
-    channel_fd, life_fd = int(sys.argv[1]), int(sys.argv[2])
-    for descriptor in (channel_fd, life_fd):
+    channel_fd, life_fd, permits_fd, outbox_fd = descriptors = [int(number) for number in sys.argv[1:5]]
+    for descriptor in descriptors:
         os.set_inheritable(descriptor, False)
     life = socket.socket(fileno=life_fd)
     _die_with_node()
@@ -181,7 +199,9 @@ def main() -> None:
     sys.path[:] = [*setup.program.sys_path, *(path for path in sys.path if path not in setup.program.sys_path)]
     store = open_store(place)
     become_worker(store, setup.max_payload, partial(_wake, channel), partial(look, place.files))
-    worker = Worker(channel, setup, store, capture.install().running)
+    ends = Ends(channel, Outbox(outbox_fd))
+    os.close(outbox_fd)
+    worker = Worker(channel, Taker(permits_fd), ends, setup, store)
     threading.Thread(target=_listen, args=(life, worker.stop), name="autocron-life", daemon=True).start()
     worker.work()
     _flush()

@@ -24,14 +24,15 @@ class RunningJob(Job):
         stopped: what is raised in it to stop it; None: nothing.
         report: what the worker was doing when this one's time was over.
         inside: its function runs.
+        place: where it runs.
     """
 
-    __slots__ = ("_output", "_place", "_reporter", "_told_output", "_told_progress", "inside", "report", "stopped")
+    __slots__ = ("_output", "_reporter", "_told_output", "_told_progress", "inside", "place", "report", "stopped")
 
     def __init__(self, claim: Claim, steps: Steps, reporter: "Reporter", place: Place) -> None:
         super().__init__(claim, steps)
         self._reporter = reporter
-        self._place = place
+        self.place = place
         self.stopped: type[BaseException] | None = None
         self.report = ""
         self.inside = False
@@ -47,7 +48,7 @@ class RunningJob(Job):
     @property
     def coroutine(self) -> Any:
         """Its coroutine, if it is one."""
-        return self._place.coroutine
+        return self.place.coroutine
 
     def last_output(self, size: int) -> str:
         """Give the end of what it has printed."""
@@ -58,7 +59,7 @@ class RunningJob(Job):
         if self.stopped is None:
             self.stopped = kind
             if self.inside:
-                self._place.interrupt(kind)
+                self.place.interrupt(kind)
 
     def enter(self) -> None:
         """From here on it can be stopped; raises what it was stopped with before."""
@@ -69,7 +70,7 @@ class RunningJob(Job):
     def leave(self) -> None:
         """From here on nothing is raised in it any more."""
         self.inside = False
-        self._place.leave()
+        self.place.leave()
 
     progress.__doc__ = Job.progress.__doc__
 
