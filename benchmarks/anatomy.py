@@ -50,7 +50,7 @@ def cost(step: Callable[[], object], count: int = 5_000, jobs: int = 1) -> float
 
 
 def a_claim() -> Claim:
-    return Claim(new_uuid(), 1, "tasks.nothing", codec.encode_call((12345,), {}), 0, 0, time.time())
+    return Claim(new_uuid(), 1, "tasks.nothing", codec.encode_call((12345,), {}), time.time())
 
 
 def the_call(folder: Path) -> list[Row]:

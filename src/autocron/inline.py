@@ -57,8 +57,6 @@ def run(call: Call, parents: Mapping[str, StoredJob], function: Callable[..., An
         1,
         job.task,
         job.arguments,
-        0,
-        0,
         clock.now(),
         begin_by=job.begin_by,
         policy=job.policy,

@@ -134,9 +134,9 @@ class Claim(msgspec.Struct, frozen=True, array_like=True):
     attempt: int
     task: str
     arguments: str
-    crashes: int
-    losses: int
     claimed_at: float
+    crashes: int = 0
+    losses: int = 0
     retries: int = 0  # used so far
     begin_by: float | None = None  # None also when it was begun before
     policy: str | None = None

@@ -1,4 +1,4 @@
-"""Short jobs travel together; one among them that is long, or that kills its worker, makes no difference to the others."""
+"""Short jobs travel together; one that is long, or kills its worker, makes no difference to the others."""
 
 from __future__ import annotations
 

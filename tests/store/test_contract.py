@@ -84,7 +84,7 @@ def test_due_jobs_are_claimed_in_the_order_in_which_they_became_due(store: Store
     second = store.exchange([], 2, 20.0)
     assert [claim.uuid for claim in second.claims] == ["later"]
     assert second.next_due == 21.0
-    assert second.claims == [Claim("later", 1, "app.work", '{"a":1}', 0, 0, 20.0)]
+    assert second.claims == [Claim("later", 1, "app.work", '{"a":1}', 20.0)]
 
 
 def test_without_capacity_nothing_is_claimed_but_the_next_time_is_known(store: Store) -> None:
@@ -293,7 +293,7 @@ def cancelled(store: Store, uuid: str) -> tuple[State, str, float | None, float 
 def test_what_a_job_needs_to_be_run_comes_with_its_claim(store: Store) -> None:
     store.insert(with_options("a", begin_by=90.0, policy='{"on_crash":"fail"}'))
     (claim,) = store.exchange([], 1, 20.0).claims
-    assert claim == Claim("a", 1, "app.work", '{"a":1}', 0, 0, 20.0, 0, 90.0, '{"on_crash":"fail"}')
+    assert claim == Claim("a", 1, "app.work", '{"a":1}', 20.0, 0, 0, 0, 90.0, '{"on_crash":"fail"}')
     assert store.recover() == ([claim], [])
 
 

@@ -61,9 +61,7 @@ def reason(store: Store, uuid: str) -> str:
 
 def test_calls_are_kept_together(store: Store) -> None:
     assert store.insert_all([call("a"), call("b")], 5.0)
-    assert store.exchange([], 9, 20.0).claims == [
-        Claim(uuid, 1, "app.work", f'["{uuid}"]', 0, 0, 20.0) for uuid in "ab"
-    ]
+    assert store.exchange([], 9, 20.0).claims == [Claim(uuid, 1, "app.work", f'["{uuid}"]', 20.0) for uuid in "ab"]
 
 
 def test_all_are_kept_or_none(store: Store) -> None:

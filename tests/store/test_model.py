@@ -106,9 +106,9 @@ class Job:
             self.attempt,
             new.task,
             new.arguments,
+            self.started_at,
             self.crashes,
             0,
-            self.started_at,
             self.retries,
             self.begin_by,
         )

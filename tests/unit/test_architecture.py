@@ -11,7 +11,8 @@ import autocron
 ROOT = Path(autocron.__file__).parent
 LEVELS = [
     {"control", "errors", "model", "clock", "names", "text", "version"},
-    {"codec", "crontab", "failure", "kinds", "rates", "retry", "signatures", "slots", "timetable", "wire", "workflow"},
+    {"codec", "crontab", "failure", "kinds", "rates", "retry", "signatures", "slots", "timetable", "wire", "workflow"}
+    | {"outbox", "permits"},
     {"store"},
     {"program", "terminal", "log", "launch", "bell", "link", "waiting"}
     | {

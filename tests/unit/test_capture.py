@@ -27,7 +27,7 @@ told = []
 reporter = Reporter(told.append)
 
 def begin(uuid):
-    claim = Claim(uuid, 1, "app.task", "", 0, 0, 0.0)
+    claim = Claim(uuid, 1, "app.task", "", 0.0)
     job = captured.running[uuid] = RunningJob(claim, StepsHere(), reporter, MainThread())
     return job
 
@@ -109,7 +109,7 @@ class Node:
         self.news: list[News] = []
         self.came = threading.Semaphore(0)
         self.reporter = Reporter(self.take)
-        self.job = RunningJob(Claim("one", 2, "app.task", "", 0, 0, 0.0), StepsHere(), self.reporter, MainThread())
+        self.job = RunningJob(Claim("one", 2, "app.task", "", 0.0), StepsHere(), self.reporter, MainThread())
 
     def take(self, one: News) -> None:
         self.news.append(one)

@@ -5,7 +5,7 @@ from autocron.options import Plan
 
 def claim(uuid: str = "a", **options: object) -> Claim:
     policy = Plan().with_options(options).policy  # type: ignore[arg-type]
-    return Claim(uuid, 1, "app.work", "[[],{}]", 0, 0, 0.0, 0, None, policy)
+    return Claim(uuid, 1, "app.work", "[[],{}]", 0.0, 0, 0, 0, None, policy)
 
 
 def test_a_job_without_a_timeout_is_never_due() -> None:

@@ -4,7 +4,7 @@ from autocron.node.lane import LONG, MAX_WINDOW, PLENTY, SHORT, Lane
 
 
 def claims(*names: str) -> list[Claim]:
-    return [Claim(name, 1, "task", "[[],{}]", 0, 0, 0.0) for name in names]
+    return [Claim(name, 1, "task", "[[],{}]", 0.0) for name in names]
 
 
 def uuids(sent: list[tuple[int, Claim]]) -> list[tuple[int, str]]:
@@ -109,7 +109,7 @@ def test_an_unknown_outcome_is_nobodys():
 
 
 def mixed(*names: str) -> list[Claim]:
-    return [Claim(name, 1, "async" if name[0] == "a" else "task", "[[],{}]", 0, 0, 0.0) for name in names]
+    return [Claim(name, 1, "async" if name[0] == "a" else "task", "[[],{}]", 0.0) for name in names]
 
 
 def dispatcher_of(*lanes: Lane) -> Dispatcher:

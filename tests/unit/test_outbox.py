@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,6 +15,9 @@ from autocron.model import Succeeded
 from autocron.node.process import WorkerProcess
 from autocron.outbox import Outbox, create
 from autocron.worker.ends import Ends
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def ended(number: int, result: str = "null") -> wire.Ended:

@@ -6,7 +6,7 @@ from autocron.store.claiming import ANY
 
 def claims(*names: str) -> list[Claim]:
     """Give claims named after their queues."""
-    return [Claim(name, 1, "task", "[[],{}]", 0, 0, 0.0, queue=name[:-1]) for name in names]
+    return [Claim(name, 1, "task", "[[],{}]", 0.0, queue=name[:-1]) for name in names]
 
 
 def uuids(some: list[Claim]) -> list[str]:

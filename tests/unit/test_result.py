@@ -158,7 +158,7 @@ def test_waiting_for_what_has_expired_raises(wait: Callable[[TaskResult[Any]], A
 
 @both_ways
 def test_waiting_inside_a_job_is_refused(wait: Callable[[TaskResult[Any]], Any]) -> None:
-    token = current_job.set(Job(Claim("another", 1, "app.work", "", 0, 0, 0.0), StepsHere()))
+    token = current_job.set(Job(Claim("another", 1, "app.work", "", 0.0), StepsHere()))
     try:
         with pytest.raises(RuntimeError, match="inside a job"):
             wait(result(RUNNING)[0])

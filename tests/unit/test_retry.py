@@ -36,7 +36,7 @@ def run(
     outcome: Outcome, crashes: int = 0, losses: int = 0, *, retries: int = 0, policy: Policy | str | None = None
 ) -> Run:
     text = msgspec.json.encode(policy).decode() if isinstance(policy, Policy) else policy
-    return Run(Claim("u", 3, "task", "[[],{}]", crashes, losses, 1.0, retries, None, text), outcome, 2.0, 5.0)
+    return Run(Claim("u", 3, "task", "[[],{}]", 1.0, crashes, losses, retries, None, text), outcome, 2.0, 5.0)
 
 
 def test_success_keeps_the_result_for_its_time():

@@ -47,7 +47,7 @@ def echo(value: object) -> object:
 
 
 def run(name: str, *, begin_by: float | None = None, policy: str | None = None) -> Outcome:
-    claim = Claim("u", 1, name, "[[],{}]", 0, 0, 1.0, 0, begin_by, policy)
+    claim = Claim("u", 1, name, "[[],{}]", 1.0, 0, 0, 0, begin_by, policy)
     job = RunningJob(claim, StepsHere(), Reporter(lambda _: None), MainThread())
     return Runner(1 << 20, lambda: None, nothing, EventLoop(), lambda _: {}).run(claim, job)
 
@@ -85,7 +85,7 @@ def test_values_of_other_jobs_are_read_before_the_call(parents: Any, outcome: Ou
             raise parents
         return parents  # type: ignore[no-any-return]
 
-    claim = Claim("u", 1, "echo", '[[{"$result":"p"}],{}]', 0, 0, 1.0)
+    claim = Claim("u", 1, "echo", '[[{"$result":"p"}],{}]', 1.0)
     job = RunningJob(claim, StepsHere(), Reporter(lambda _: None), MainThread())
     assert Runner(1 << 20, lambda: None, nothing, EventLoop(), read).run(claim, job) == outcome
     assert asked == ["p"]

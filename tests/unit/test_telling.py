@@ -24,7 +24,7 @@ from autocron.retry import decide
 
 def told(outcome: Outcome, **options: object) -> tuple[int, str] | None:
     policy = Plan().with_options(options).policy  # type: ignore[arg-type]
-    run = Run(Claim("u", 1, "app.work", "[[],{}]", 0, 0, 1.0, 0, None, policy), outcome, 2.0, 5.0)
+    run = Run(Claim("u", 1, "app.work", "[[],{}]", 1.0, 0, 0, 0, None, policy), outcome, 2.0, 5.0)
     return tell(run, decide(run, Settings()))
 
 

@@ -36,7 +36,7 @@ def test_an_oversized_frame_is_refused_before_it_is_read():
 def test_messages_of_any_size_pass_a_channel(size: int):
     ours, theirs = wire.channel_pair()
     node, worker = wire.Channel(ours, wire.FromWorker), wire.Channel(theirs, wire.ToWorker)
-    begin = wire.Begin([Claim("u", 1, "task", "x" * size, 0, 0, 0.0)], 0)
+    begin = wire.Begin([Claim("u", 1, "task", "x" * size, 0.0)], 0)
     before = len(list(Path("/dev/fd").iterdir()))
     node.send(begin)
     assert worker.receive() == begin

@@ -124,10 +124,13 @@ claimed as (
     update {schema}.jobs set state = 'running', attempt = attempt + 1, started_at = (select now from clock),
         node = %(node)s::bigint, progress = null, output = ''
     where ctid = any (array(select ctid from due where is_wanted))
-    returning id, run_at, json_build_array(
-        uuid, attempt, task, arguments, crashes, losses, %(now)s::float8, retries,
-        begin_by + %(now)s::float8 - (select now from clock), policy, queue
-    ) as claim
+    returning id, run_at, case
+        when crashes + losses + retries = 0 and coalesce(begin_by::text, policy) is null and queue = 'default'
+        then json_build_array(uuid, attempt, task, arguments, %(now)s::float8) -- most are like that
+        else json_build_array(
+            uuid, attempt, task, arguments, %(now)s::float8, crashes, losses, retries,
+            begin_by + %(now)s::float8 - (select now from clock), policy, queue
+        ) end as claim
 )
 select coalesce(json_agg(claim order by run_at, id), '[]')::text, (select count(*) from due), (
     select run_at from {schema}.jobs
@@ -386,7 +389,7 @@ order by started_at, id;
 -- name: claim_of
 -- What was claimed with a job, if it still runs.
 select json_build_array(
-    json_build_array(uuid, attempt, task, arguments, crashes, losses, started_at, retries, begin_by, policy, queue)
+    json_build_array(uuid, attempt, task, arguments, started_at, crashes, losses, retries, begin_by, policy, queue)
 )::text from {schema}.jobs where uuid = %s and attempt = %s and state = 'running';
 
 -- name: get

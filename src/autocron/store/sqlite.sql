@@ -116,7 +116,7 @@ select queue, priority, null, next_at from limited where priority < 101 and queu
 -- Take the jobs of a level that have been due for longest, unless they have expired; give the claims, how many were due,
 -- and when the next is due that is not yet.
 select json_group_array(
-    json_array(uuid, attempt + 1, task, arguments, crashes, losses, :now, retries, begin_by, policy, queue)
+    json_array(uuid, attempt + 1, task, arguments, :now, crashes, losses, retries, begin_by, policy, queue)
 ) filter (where begin_by is null or begin_by > :now), count(*), (
     select run_at from jobs
     where state = 'queued' and held is null and limit_key = :limit_key and queue = :queue and priority = :priority
@@ -321,7 +321,7 @@ select id, attempt from jobs where state = 'running';
 -- name: claim_of
 -- What was claimed with a job, if it still runs.
 select json_array(
-    json_array(uuid, attempt, task, arguments, crashes, losses, started_at, retries, begin_by, policy, queue)
+    json_array(uuid, attempt, task, arguments, started_at, crashes, losses, retries, begin_by, policy, queue)
 ) from jobs where id = ? and attempt = ? and state = 'running';
 
 -- name: get
