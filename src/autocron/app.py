@@ -112,8 +112,9 @@ class App:
                 self._active = None if self._is_inline else active
                 return False
             self._active = active
+            only_stores = workers == 0 or not _may_run_jobs(active.store, place)
             self._store_settings(active, wanted)
-            if workers == 0:
+            if only_stores:
                 active.store.close()
                 return False
             active.link = active.link or self._new_link(active, place)
@@ -370,6 +371,18 @@ def _repaired_settings(store: "Store", wanted: dict[str, Any]) -> StoredSettings
         return store.settings()
 
 
+def _may_run_jobs(store: "Store", place: Place) -> bool:
+    """May a node of this user run jobs? If not, say so."""
+    may = store.may_run_jobs()
+    if not may:
+        logger.warning(
+            "calls are only stored, and no node starts here: this user of %s may store calls, but not run them. Say"
+            " workers=0 in start() if others run them, or grant the user what a node needs, see docs/postgres.md",
+            place,
+        )
+    return may
+
+
 def _why_at_rest(store: "Store", place: Place) -> str:
     """Say why no node is wanted; empty when one is."""
     try:
@@ -438,8 +451,8 @@ def start(
         settings: see Settings; stored.
 
     Returns:
-        True if background work is on; False if calls are only stored, as by root in the database of another user, or
-        if the autocron lock is on.
+        True if background work is on; False if calls are only stored, as by root in the database of another user or by
+        a user of PostgreSQL who may not run them, or if the autocron lock is on.
 
     Raises:
         ConfigError: the name or a setting can't be meant, or this process works with another database.

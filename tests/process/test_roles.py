@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,6 +92,27 @@ def test_each_role_can_do_its_work(lab: Lab, address: Callable[[str], str], tmp_
         for machine in machines:
             print(machine.output(), machine.log())
             machine.wipe_out()
+
+
+def test_whoever_may_only_store_calls_starts_no_node(lab: Lab, address: Callable[[str], str], tmp_path: Path) -> None:
+    tmp_path.joinpath("app", "home").mkdir(parents=True, mode=0o700)
+    machine = type(lab)(tmp_path / "app", address("app"))
+    try:
+        caller = machine.launch("app.py")
+        assert caller.ask(f"autocron.start({machine.name!r})") is False
+        (told,) = machine.output().splitlines()
+        assert "may store calls, but not run them. Say workers=0" in told
+        assert caller.ask("work(1).status.value") == "queued"
+        command = [sys.executable, "-m", "autocron", machine.name, "work", "tasks"]
+        worker = subprocess.run(
+            command, check=False, cwd=machine.folder, env=machine.environ, stderr=subprocess.PIPE, text=True
+        )
+        assert (worker.returncode, "may not run jobs" in worker.stderr) == (1, True)
+        assert machine.nodes() == []
+        assert [line for line in machine.output().splitlines() if line != told] == []
+    finally:
+        print(machine.output(), machine.log())
+        machine.wipe_out()
 
 
 def test_what_each_role_is_denied(address: Callable[[str], str]) -> None:

@@ -104,7 +104,10 @@ def work(database: Place, modules: tuple[str, ...]) -> None:
         django_settings=os.environ.get("DJANGO_SETTINGS_MODULE"),
     )
     paths.create_folder(database.files.parent)
-    open_store(database).settings()  # a database that cannot be used is told here
+    store = open_store(database)
+    store.settings()  # a database that cannot be used is told here
+    if not store.may_run_jobs():
+        fail(f"this user of {database} may not run jobs: grant what a node needs, see docs/postgres.md")
     if owner := paths.other_owner(database.files):
         fail(
             f"{database} belongs to {owner}: workers of root would run that user's tasks as root. Run this as that user"

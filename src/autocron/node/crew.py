@@ -225,8 +225,9 @@ class Crew:
 
     def import_more(self, modules: list[str], main: wire.MainModule | None) -> None:
         """Let the workers import more of the program."""
-        for worker in self._workers.values():
-            worker.try_send(wire.Import(modules, main))
+        for number, worker in self._workers.items():
+            if not worker.try_send(wire.Import(modules, main)):  # it has not read for long: another one takes its place
+                self._fleet.wear_out(number)
 
     def finish(self) -> None:
         """Let all workers end when they are done."""

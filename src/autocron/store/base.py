@@ -234,6 +234,11 @@ class Store:
         rows = self._driver.read("moving_to")
         return str(rows[0][0]) if rows else None
 
+    def may_run_jobs(self) -> bool:
+        """Has this user the rights that a node needs?"""
+        ((may,),) = self._driver.read("may_run_jobs")
+        return bool(may)
+
     # What the code can run
 
     def calls(self, after: str, count: int) -> list[QueuedCall]:

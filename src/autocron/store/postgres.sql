@@ -549,6 +549,10 @@ select {clock} - %(now)s::float8;
 -- Where everything is being moved to from here.
 select other from {schema}.move where role = 'source';
 
+-- name: may_run_jobs
+-- May this user do what a node does? An application may have fewer rights.
+select has_table_privilege('{schema}.jobs', 'delete') and has_table_privilege('{schema}.nodes', 'insert');
+
 -- name: settings
 -- All settings that differ from the defaults.
 select name, value from {schema}.settings;

@@ -475,6 +475,10 @@ select 0.0;
 -- Where everything is being moved to from here.
 select other from move where role = 'source';
 
+-- name: may_run_jobs
+-- May this user do what a node does? Whoever may write the file may do everything.
+select true;
+
 -- name: settings
 -- All settings that differ from the defaults.
 select name, value from settings;
