@@ -1,5 +1,7 @@
 """Jobs that wait while the code changes."""
 
+import os
+import signal
 import time
 from typing import Any
 
@@ -60,3 +62,18 @@ def test_workers_are_replaced_when_a_source_file_changes(lab: Any) -> None:
     now = time.monotonic()
     lab.until(lambda: time.monotonic() > now + 2.2)
     assert lab.ready() == [pid]
+
+
+MODULES = 600  # more than fit into the socket of a worker, by their names
+
+
+def test_a_worker_that_has_no_room_for_more_modules_is_replaced(lab: Any) -> None:
+    for number in range(MODULES):
+        lab.write(f"part{number}.py", "from autocron import delay\n\n@delay\ndef task(): return __name__\n")
+    app = lab.start()
+    (worker,) = lab.ready()
+    os.kill(worker, signal.SIGSTOP)  # it does not read, as during a long job
+    app.ask(f"[__import__(f'part{{number}}') for number in range({MODULES})] and None")
+    os.kill(worker, signal.SIGCONT)
+    last = f"part{MODULES - 1}"
+    assert app.ask(f"sys.modules[{last!r}].task().wait(15)") == last
