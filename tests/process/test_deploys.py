@@ -64,7 +64,35 @@ def test_workers_are_replaced_when_a_source_file_changes(lab: Any) -> None:
     assert lab.ready() == [pid]
 
 
+LATE = """
+    import os, sys, time
+    from autocron import delay
+
+    while "autocron.worker" in sys.orig_argv and not os.path.exists({gate!r}):
+        time.sleep(0.01)
+
+    @delay(hours=1)
+    def {task}(): ...
+"""
 MODULES = 600  # more than fit into the socket of a worker, by their names
+
+
+@on_each_database
+def test_what_a_worker_has_not_imported_yet_is_not_parked(lab: Any) -> None:
+    lab.write("slow.py", LATE.format(gate="begin", task="slow"))
+    lab.write("late.py", LATE.format(gate="go on", task="late"))
+    lab.add("tasks.py", "\nimport slow\n")
+    app = lab.start()
+    lab.until(lambda: any("autocron.worker" in command for command in lab.background().values()), what="a worker")
+    app.ask("__import__('late').late().uuid")  # which that worker was not told at its start
+    lab.open_gate("begin")
+    lab.ready()
+    lab.open_gate("go on")
+    lab.until(lab.store.checked_code, what="the check")
+    assert app.ask("work(1).wait(10)") == 1
+    app.ask("autocron.stop()")
+    assert lab.store.counts(time.time()).held == 0
+    assert "parked" not in lab.output()
 
 
 def test_a_worker_that_has_no_room_for_more_modules_is_replaced(lab: Any) -> None:

@@ -38,6 +38,7 @@ from autocron.node.expiry import Expiry
 from autocron.node.firing import Scheduler
 from autocron.node.output import OutputLog
 from autocron.node.pools import pools_of
+from autocron.node.program import is_whole
 from autocron.node.recovery import Recovery
 from autocron.node.reports import Reports
 from autocron.node.schedule import Firing, Planner
@@ -394,7 +395,8 @@ class Node:
             self._named.discard(module)  # each worker says so
             where = "there is no such module in the current folder, nor elsewhere in sys.path"
             self.log(logging.ERROR, f"the worker could not import {module}, its tasks cannot run: {where}")
-        self._deploys.reported(report)
+        if self._apps.program and is_whole(report, self._apps.program):
+            self._deploys.reported(report)
         self._sharing.declared(report)
         self._tell_what_is_on()
 

@@ -32,6 +32,12 @@ def merge(current: Program | None, new: Program, *, alone: bool) -> Program:
     )
 
 
+def is_whole(report: Report, program: Program) -> bool:
+    """Has the worker been through all that the applications have named by now?"""
+    named = {*program.modules, *([program.main.name] if program.main else [])}
+    return named <= {*report.imported, *report.missing, *report.errors}
+
+
 def is_foreign(current: Program, new: Program) -> bool:
     """Is this another program, whose tasks these workers cannot import? One without tasks only enqueues."""
     return bool(new.modules or new.main) and (current.cwd != new.cwd or current.python != new.python)
