@@ -42,7 +42,8 @@ def describe(registry: Registry, started_in: set[str]) -> Program:
     """
     modules = dict.fromkeys([*registry.modules(), *sorted(started_in)])
     cwd = working_directory()
-    main = _main_module(cwd) if registry.has_main else None
+    script = _main_module(cwd)
+    main = script if registry.has_main else None
     return Program(
         python=interpreter(),
         cwd=cwd,
@@ -51,6 +52,7 @@ def describe(registry: Registry, started_in: set[str]) -> Program:
         main=main,
         django_settings=_django_settings(),
         environ=own_environ(),
+        script=script,
     )
 
 

@@ -47,6 +47,7 @@ class Program(msgspec.Struct, frozen=True):
     main: MainModule | None = None
     django_settings: str | None = None
     environ: dict[str, str] = {}
+    script: MainModule | None = None  # what was started; it is `main` as soon as it declares something
 
 
 class Hello(msgspec.Struct, frozen=True, tag=True):

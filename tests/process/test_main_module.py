@@ -121,3 +121,20 @@ def test_calls_of_a_script_without_a_guard_are_made_once(lab: Any, way: str) -> 
     lab.until(lambda: lab.output().count("shop waits for a result where it is imported") == 2, 20, "both workers told")
     assert sorted(lab.ledger()) == ["ran a", "ran b", "ran once"]
     assert sum(lab.store.counts(0.0).by_state.values()) == 3
+
+
+def test_a_script_that_starts_long_before_its_first_task_is_no_module_the_next_time(lab: Any) -> None:
+    """The workers of its second start know of it, from the database, before it has declared anything."""
+    start = """autocron.start("test.db", linger=0.1)"""
+    wait = "\n    import os, time\n    while not os.path.exists('gate'): time.sleep(0.01)\n"
+    lab.write("shop.py", SERVER.replace("""autocron.start("test.db")""", start + wait))
+    lab.add("shop.py", ENDINGS["server"])
+    for number in (1, 2):
+        app = lab.launch("shop.py")
+        lab.until(lambda: any("autocron.worker" in command for command in lab.background().values()), what="a worker")
+        lab.open_gate("gate")
+        lab.until(lambda number=number: lab.ledger().count("ran here shop") == number, what="the task has run")
+        lab.folder.joinpath("gate").unlink()
+        app.kill()
+        lab.until(lambda: not lab.processes(), 10, "all processes end")
+    assert "could not import" not in lab.output()

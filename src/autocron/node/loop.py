@@ -16,8 +16,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from autocron import wire
 from autocron.clock import Clock
 from autocron.errors import StoreError
@@ -38,7 +36,7 @@ from autocron.node.expiry import Expiry
 from autocron.node.firing import Scheduler
 from autocron.node.output import OutputLog
 from autocron.node.pools import pools_of
-from autocron.node.program import is_whole
+from autocron.node.program import is_whole, with_known
 from autocron.node.recovery import Recovery
 from autocron.node.reports import Reports
 from autocron.node.schedule import Firing, Planner
@@ -264,8 +262,7 @@ class Node:
         if not self._recovery.done:
             return
         if (program := self._apps.program) and self._config.is_known:
-            modules = [*dict.fromkeys([*program.modules, *self._recovery.modules])]
-            self._crew.man(msgspec.structs.replace(program, modules=modules), self._config.settings)
+            self._crew.man(with_known(program, self._recovery.modules), self._config.settings)
 
     def _room(self) -> dict[str, int]:
         """Say how many jobs of which pools to claim."""

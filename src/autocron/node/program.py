@@ -1,6 +1,7 @@
 """The program that the workers run, made of what the applications say about themselves."""
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -30,6 +31,17 @@ def merge(current: Program | None, new: Program, *, alone: bool) -> Program:
         sys_path=[*dict.fromkeys([*current.sys_path, *new.sys_path])],
         django_settings=current.django_settings or new.django_settings,
     )
+
+
+def with_known(program: Program, known: Iterable[str]) -> Program:
+    """Add the modules in which applications have declared something before.
+
+    A script that calls start() above its first task has not declared anything yet, and must not be imported as a module
+    that starts no server.
+    """
+    modules = dict.fromkeys([*program.modules, *known])
+    script = program.script if program.script and program.script.name in modules else None
+    return msgspec.structs.replace(program, modules=[*modules], main=program.main or script)
 
 
 def is_whole(report: Report, program: Program) -> bool:

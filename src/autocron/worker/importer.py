@@ -61,7 +61,7 @@ class Importer:
 
     def import_more(self, modules: list[str], main: wire.MainModule | None) -> wire.Report:
         """Import these modules, the main module under its own name, and report everything that is declared."""
-        if main is not None:
+        if main is not None and main.name not in self._imported:
             self._attempt(main.name, lambda: self._import_main(main))
         for name in modules:
             if not (main and name == main.name):
