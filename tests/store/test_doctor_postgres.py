@@ -140,6 +140,10 @@ def test_queues_jobs_and_schedules_are_looked_at_here_too(store: Store, url: str
     store.resume_queue("default")
     found = look(url, status=1)
     assert found["node"][0][0] == "problem"
+    other = Membership(url, "of another user here")
+    other.join()
+    assert look(url)["node"] == [("ok", "none works for this user on this machine; others: 1")]
+    other.close()
     assert "queue" not in found
     assert "parked" not in found
 

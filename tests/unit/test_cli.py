@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
@@ -222,6 +223,14 @@ def test_that_nothing_runs_is_said_with_the_reason(store: Store, args: list[str]
     output = " ".join(run("shop.db", *args).output.split())
     assert "the autocron lock is on" in output
     assert "no node works on it now" not in output
+
+
+def test_a_server_may_have_nodes_that_are_not_seen_from_here(store: Store, home: Path):
+    board = facts_of.collect_board(Place.of_file(home / "shop.db"), store, SystemClock(), 1)
+    on_postgres = msgspec.structs.replace(board.facts, database="postgresql://db/shop")
+    console = Console(file=io.StringIO(), width=200)
+    console.print(render.board(msgspec.structs.replace(board, facts=on_postgres)))
+    assert "no node works on it for this user on this machine now" in console.file.getvalue()
 
 
 def test_what_a_terminal_would_act_on_is_shown_escaped():

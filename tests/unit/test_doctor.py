@@ -187,7 +187,7 @@ def test_work(change: dict[str, Any], level: Level, text: str) -> None:
     [
         {**DUE, "node": node(BUSY), "pid": 9},
         {**DUE, "node": node(wire.WorkerStatus(1, "ready", [], "default")), "pid": 9},
-        {**DUE, "elsewhere": 1},
+        {**DUE, "alive": 1},
         {"schedules": [schedule("every 60", cursor=NOW - 900)]},
         {"schedules": [schedule("0 2 * * *", "Mars/Base", paused=True)]},
     ],

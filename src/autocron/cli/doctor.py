@@ -76,11 +76,10 @@ def _examine_server(place: Place, clock: Clock) -> Iterator[Finding]:
     if health.tables is None or health.version != health.latest:
         return
     alive = [one for one in health.tables.members if one.silence <= postgres_nodes.SILENCE]
-    elsewhere = sum(one.host != gethostname() for one in alive)
-    yield from _examine_work(place, clock, [gethostname(), *(one.host for one in alive)], elsewhere)
+    yield from _examine_work(place, clock, [gethostname(), *(one.host for one in alive)], len(alive))
 
 
-def _examine_work(place: Place, clock: Clock, hosts: list[str], elsewhere: int) -> Iterator[Finding]:
+def _examine_work(place: Place, clock: Clock, hosts: list[str], alive: int) -> Iterator[Finding]:
     store = open_store(place)
     try:
         now = clock.now()
@@ -89,6 +88,6 @@ def _examine_work(place: Place, clock: Clock, hosts: list[str], elsewhere: int) 
             from autocron.cli.doctor_server import check_clock
 
             yield check_clock(ahead)
-        yield from doctor_work.check(doctor_work.collect(place, store, now + ahead, hosts, elsewhere))
+        yield from doctor_work.check(doctor_work.collect(place, store, now + ahead, hosts, alive))
     finally:
         store.close()

@@ -31,9 +31,9 @@ class WorkFacts(msgspec.Struct, frozen=True):
     Attributes:
         now: the time of the database.
         settings: of this machine, or what is wrong with them.
-        node: what the node of this machine says of itself.
+        node: what the node of this machine and user says of itself.
         pid: the process that is the node, even if it says nothing.
-        elsewhere: how many nodes live on other machines.
+        alive: how many nodes there are, also on other machines and of other users.
         log: the last lines of the node's log.
         queues: what is in each.
         served: queues that have workers; None: all.
@@ -48,7 +48,7 @@ class WorkFacts(msgspec.Struct, frozen=True):
     settings: Settings | BadSetting
     node: wire.Status | None
     pid: int | None
-    elsewhere: int
+    alive: int
     log: list[str]
     queues: list[QueueCounts]
     served: set[str] | None
@@ -59,7 +59,7 @@ class WorkFacts(msgspec.Struct, frozen=True):
     schedules: list[StoredSchedule]
 
 
-def collect(place: Place, store: Store, now: float, hosts: list[str], elsewhere: int) -> WorkFacts:
+def collect(place: Place, store: Store, now: float, hosts: list[str], alive: int) -> WorkFacts:
     """Read the database and ask the node; `hosts` are the machines that count for the queues."""
     settings = read_settings(store)
     served = None if isinstance(settings, BadSetting) else store.served_queues(hosts)
@@ -70,7 +70,7 @@ def collect(place: Place, store: Store, now: float, hosts: list[str], elsewhere:
         settings,
         ask_node(place),
         node_pid(place),
-        elsewhere,
+        alive,
         _last_lines(place),
         store.queues(now),
         served,
@@ -125,8 +125,8 @@ def _node(facts: WorkFacts) -> Finding:
     if facts.pid is not None:
         then = "it is stopped or too busy; `kill -CONT` it, or kill it: an application starts another one"
         return problem("node", f"{facts.pid} is there, but does not answer", then)
-    if facts.elsewhere:
-        return ok("node", f"none works on this machine; elsewhere: {facts.elsewhere}")
+    if facts.alive:
+        return ok("node", f"none works for this user on this machine; others: {facts.alive}")
     due = _due(facts)
     if not due:
         return ok("node", "none works now, and no job is due")

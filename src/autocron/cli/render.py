@@ -10,6 +10,7 @@ from rich.text import Text
 
 from autocron.cli.facts import Board, Facts, ScheduleFacts
 from autocron.model import QueueCounts, State, StoredJob
+from autocron.store.postgres_url import is_url
 from autocron.text import duration, printable
 from autocron.wire import Status
 
@@ -77,7 +78,8 @@ def _trouble(facts: Facts) -> Iterator[RenderableType]:
         text = "the autocron lock is on: nothing runs in the background until `autocron DATABASE set locked off`"
         yield Text(f"\n{text}", style="yellow")
     elif facts.node is None and facts.node_pid is None:
-        yield Text("\nno node works on it now: jobs run when an application starts one", style="yellow")
+        where = " for this user on this machine" if is_url(facts.database) else ""
+        yield Text(f"\nno node works on it{where} now: jobs run when an application starts one", style="yellow")
     if facts.node is None and facts.node_pid is not None:
         yield Text(f"\nnode {facts.node_pid} is there, but does not answer", style="red")
 
