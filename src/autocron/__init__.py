@@ -18,9 +18,10 @@ from autocron.errors import (
 from autocron.hooks import around, on_failure
 from autocron.job import Job, current
 from autocron.model import Attempt, Progress, State
-from autocron.options import Retry
+from autocron.options import CallOptions, Options, Retry
 from autocron.result import TaskResult
 from autocron.scheduling import Schedule, schedules
+from autocron.settings import Settings
 from autocron.task import AsyncTask, Task, cron, delay
 from autocron.version import VERSION
 
@@ -30,17 +31,20 @@ __all__ = [
     "AsyncTask",
     "Attempt",
     "AutocronError",
+    "CallOptions",
     "Cancel",
     "ConfigError",
     "DuplicateJob",
     "Job",
     "JobCancelled",
+    "Options",
     "Progress",
     "ResultNotFound",
     "ResultTimeout",
     "Retry",
     "RetryLater",
     "Schedule",
+    "Settings",
     "Snooze",
     "State",
     "StoreError",

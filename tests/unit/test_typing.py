@@ -5,6 +5,8 @@ from pathlib import Path
 from mypy import api
 
 SNIPPET = """
+from typing import Unpack
+
 import autocron
 
 @autocron.delay
@@ -45,6 +47,9 @@ reveal_type(send_mail.options(after=[fetch("a")])(Shop.sell(1).later, 1))
 reveal_type(send_mail.map(["a", "b"]))
 with autocron.transaction():
     pass
+
+def soon(**options: Unpack[autocron.CallOptions]) -> None:
+    reveal_type(fetch.options(**options)("a"))
 
 async def main() -> None:
     reveal_type(await send_mail("a", 1))
@@ -88,6 +93,7 @@ def test_the_types_of_calls_are_known(tmp_path: Path) -> None:
         "def (depth: int =)",
         f"{result}[int]",
         f"list[{result}[int]]",
+        f"{result}[bytes]",
         "int",
         f"{result}[int]",
         "bytes",
