@@ -48,6 +48,7 @@ class Program(msgspec.Struct, frozen=True):
     django_settings: str | None = None
     environ: dict[str, str] = {}
     script: MainModule | None = None  # what was started; it is `main` as soon as it declares something
+    known: list[str] = []  # more modules, in which applications have declared something before
 
 
 class Hello(msgspec.Struct, frozen=True, tag=True):

@@ -138,3 +138,18 @@ def test_a_script_that_starts_long_before_its_first_task_is_no_module_the_next_t
         app.kill()
         lab.until(lambda: not lab.processes(), 10, "all processes end")
     assert "could not import" not in lab.output()
+
+
+def test_a_script_that_another_one_follows_starts_no_server_in_its_workers(lab: Any) -> None:
+    """Its schedule goes on, so the workers import it, but not the calls at its end."""
+    lab.write("shop.py", SERVER)
+    lab.add("shop.py", ENDINGS["server"])
+    shop = lab.launch("shop.py")
+    lab.until(lambda: "ran here shop" in lab.ledger(), what="the task has run")
+    shop.kill()
+    lab.until(lambda: not lab.processes(), 10, "all processes end")
+    beats = lab.ledger().count("beat")
+    app = lab.start()
+    assert app.ask("work(1).wait(15)") == 1
+    lab.until(lambda: lab.ledger().count("beat") > beats, what="the schedule fires")
+    assert lab.ledger().count("ran here shop") == 1

@@ -1,7 +1,6 @@
 """The program that the workers run, made of what the applications say about themselves."""
 
 import os
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -33,15 +32,15 @@ def merge(current: Program | None, new: Program, *, alone: bool) -> Program:
     )
 
 
-def with_known(program: Program, known: Iterable[str]) -> Program:
+def with_known(program: Program, known: list[str]) -> Program:
     """Add the modules in which applications have declared something before.
 
-    A script that calls start() above its first task has not declared anything yet, and must not be imported as a module
-    that starts no server.
+    Among them may be the script that was started, if it calls start() above its first task.
     """
-    modules = dict.fromkeys([*program.modules, *known])
-    script = program.script if program.script and program.script.name in modules else None
-    return msgspec.structs.replace(program, modules=[*modules], main=program.main or script)
+    script = program.script if program.script and program.script.name in known else None
+    main = program.main or script
+    named = {*program.modules, main.name if main else ""}
+    return msgspec.structs.replace(program, main=main, known=[name for name in known if name not in named])
 
 
 def is_whole(report: Report, program: Program) -> bool:

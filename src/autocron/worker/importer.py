@@ -22,6 +22,7 @@ from autocron.task import registry
 from autocron.worker.script import MainEnds, imported_script
 
 MAIN_DEADLINE = 10.0  # seconds; a main module that is still running by then is a server or an endless loop
+NO_DEADLINE = 0.0
 SERVER_EVENTS = frozenset(
     {
         "socket.bind",
@@ -57,16 +58,22 @@ class Importer:
         """Import everything that the program names."""
         if self._program.django_settings:
             self._attempt("the Django project", lambda: self._set_up_django(self._program.django_settings or ""))
-        return self.import_more(self._program.modules, self._program.main)
+        self._import(self._program.modules, self._program.main)
+        for name in self._program.known:
+            self._attempt(name, lambda name=name: self._import_known(name))
+        return self.report()
 
     def import_more(self, modules: list[str], main: wire.MainModule | None) -> wire.Report:
         """Import these modules, the main module under its own name, and report everything that is declared."""
+        self._import(modules, main)
+        return self.report()
+
+    def _import(self, modules: list[str], main: wire.MainModule | None) -> None:
         if main is not None and main.name not in self._imported:
             self._attempt(main.name, lambda: self._import_main(main))
         for name in modules:
             if not (main and name == main.name):
                 self._attempt(name, lambda name=name: importlib.import_module(name))
-        return self.report()
 
     def report(self) -> wire.Report:
         """Say what is declared in all that was imported."""
@@ -95,6 +102,8 @@ class Importer:
                     self._missing.append(name)
                 else:
                     self._errors[name] = traceback.format_exc()
+            except MainEnds:
+                pass  # what it declares from there on is unknown until an application names it
             except BaseException:
                 self._errors[name] = traceback.format_exc()
             else:
@@ -116,12 +125,20 @@ class Importer:
         sys.modules[main.name] = module
         argv, sys.argv = sys.argv, list(main.argv)
         try:
-            with self._guard, imported_script(main.name):
+            with self._guard.active(MAIN_DEADLINE), imported_script(main.name):
                 spec.loader.exec_module(module)
         except (MainEnds, SystemExit):
             pass  # it would have served or waited now; what it declares stands above
         finally:
             sys.argv = argv
+
+    def _import_known(self, name: str) -> None:
+        """Import what no application has named yet: it may be a script that was started another time."""
+        with self._guard.active(NO_DEADLINE), imported_script(name):
+            try:
+                importlib.import_module(name)
+            except SystemExit:
+                raise MainEnds("exit") from None
 
     def _note_sources(self) -> None:
         """Note the files of new modules; of the others other versions may be there by now."""
@@ -148,25 +165,28 @@ def may_have_changed_since(moment: float, ctime: float) -> bool:
 
 
 class _ServerGuard:
-    """While it is entered, this thread cannot start a server or a process, nor run on for ever."""
+    """While it is active, this thread cannot start a server or a process, nor run on for ever."""
 
     def __init__(self) -> None:
         self._active = False
         self._thread = 0
         self._hooked = False
 
-    def __enter__(self) -> None:
+    @contextmanager
+    def active(self, deadline: float) -> Generator[None]:
+        """Raise MainEnds in the block where it would do so, and after so many seconds."""
         if not self._hooked:
             sys.addaudithook(self._audit)
             self._hooked = True
         self._thread = threading.get_ident()
         self._active = True
         signal.signal(signal.SIGALRM, self._alarm)
-        signal.setitimer(signal.ITIMER_REAL, MAIN_DEADLINE)
-
-    def __exit__(self, *_: object) -> None:
-        self._active = False
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_REAL, deadline)
+        try:
+            yield
+        finally:
+            self._active = False
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _audit(self, event: str, _args: Any) -> None:
         if not self._active or event not in SERVER_EVENTS:
