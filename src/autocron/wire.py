@@ -257,7 +257,8 @@ class Worn(msgspec.Struct, frozen=True, tag=True):
     size: int
 
 
-FromWorker = Report | Begun | Ended | Ends | Said | Stopping | Worn | Wake
+FromWorker = Report | Begun | Ended | Said | Stopping | Worn | Wake
+SentByWorker = FromWorker | Ends
 
 _encoder = msgspec.msgpack.Encoder()
 encode = _encoder.encode

@@ -35,7 +35,7 @@ def sides() -> Iterator[SimpleNamespace]:
         to_node = stack.enter_context(closing(wire.Channel(sockets[0], wire.ToWorker)))
         node = WorkerProcess.__new__(WorkerProcess)
         node._outbox, node._ends_seen = ours, 0
-        node.channel = stack.enter_context(closing(wire.Channel(sockets[1], wire.FromWorker)))
+        node.channel = stack.enter_context(closing(wire.Channel(sockets[1], wire.SentByWorker)))
         yield SimpleNamespace(worker=Ends(to_node, theirs), node=node)
 
 

@@ -56,7 +56,7 @@ class WorkerProcess:
         os.close(outbox)
         self._ends_seen = 0  # of those that went through the outbox
         self._sent = deque[str](maxlen=MAX_WINDOW + lane.threads + lane.async_jobs)  # uuids of the jobs, in their order
-        self.channel = wire.Channel(ours, wire.FromWorker)
+        self.channel = wire.Channel(ours, wire.SentByWorker)
         # The worker's own end, to take back what it has not begun without its help.
         self._their_end = wire.Channel(theirs, wire.ToWorker)
         self.outputs: dict[int, int] = {}
@@ -104,7 +104,7 @@ class WorkerProcess:
         messages, self.at_end = _drain(self.channel)
         return [one for message in messages for one in self._unfold(message)]
 
-    def _unfold(self, message: wire.FromWorker) -> Sequence[wire.FromWorker]:
+    def _unfold(self, message: wire.SentByWorker) -> Sequence[wire.FromWorker]:
         if not isinstance(message, wire.Ends):
             return [message]
         new = message.ends[max(0, self._ends_seen - message.before) :]
