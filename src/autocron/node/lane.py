@@ -8,7 +8,7 @@ SHORT = 0.002  # seconds; a job that ends within this widens the window of its w
 LONG = 0.005  # seconds; behind a job that runs for longer, nothing waits
 MAX_WINDOW = 128
 PLENTY = 8  # jobs; a worker that has so many waits for none in the next moment
-CLAIM_AHEAD = 4  # windows of jobs that are claimed beyond those that are sent
+CLAIM_AHEAD = 8  # windows of jobs that are claimed beyond those that are sent
 
 
 @dataclass
