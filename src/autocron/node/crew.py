@@ -218,8 +218,10 @@ class Crew:
             self._spawn(program, settings, pool)
 
     def renew(self) -> None:
-        """Replace all workers, each when its job is done."""
+        """Replace all workers, each when its job is done; they get no more jobs from now on."""
         self._fleet.renew()
+        for number in self._workers:
+            self._dispatcher.close(number)
         self._dispatcher.async_tasks.clear()
         self.code.clear()
 
