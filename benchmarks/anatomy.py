@@ -20,6 +20,10 @@ from autocron.model import Claim, NewJob, Run, Settings, Succeeded
 from autocron.names import new_uuid
 from autocron.node.dispatch import Dispatcher
 from autocron.node.lane import Lane
+from autocron.node.process import PACK
+from autocron.outbox import Outbox
+from autocron.outbox import create as create_outbox
+from autocron.permits import Permits, Taker
 from autocron.retry import decide
 from autocron.steps import StepsHere
 from autocron.store.base import load_statements
@@ -27,6 +31,7 @@ from autocron.store.gate import gate_of
 from autocron.store.placing import columns
 from autocron.store.sqlite import open_store
 from autocron.worker.__main__ import _flush
+from autocron.worker.ends import Ends
 from autocron.worker.news import Reporter, RunningJob
 from autocron.worker.places import MainThread
 from autocron.worker.runner import Runner
@@ -119,21 +124,27 @@ def the_journey() -> list[Row]:
     """Measure the way from the node to the worker and back."""
     claim = a_claim()
     ours, theirs = (wire.Channel(end, wire.ToWorker) for end in wire.channel_pair())
-    begin, runner, clock = wire.Begin(claim), _runner(), SystemClock()
+    permits, runner, clock = Permits(), _runner(), SystemClock()
+    taker, outbox = Taker(permits.fileno()), create_outbox()
     job = RunningJob(claim, StepsHere(), Reporter(lambda _: None), MainThread())
     outcome = runner.run(claim, job)
-    back_ours, back_theirs = (wire.Channel(end, wire.FromWorker) for end in wire.channel_pair())
+    back_ours, back_theirs = (wire.Channel(end, wire.SentByWorker) for end in wire.channel_pair())
+    ends = Ends(back_theirs, Outbox(outbox))
     ended = wire.Ended(claim.uuid, claim.attempt, outcome, claim.claimed_at, claim.claimed_at, 0.0)
     some = [a_claim() for _ in range(64)]
     dispatcher = Dispatcher()
     dispatcher.add(1, Lane())
 
     def there() -> None:
-        ours.send(begin)
-        theirs.receive()
+        permits.give(PACK)
+        ours.send(wire.Begin([claim] * PACK, permits.round))
+        begin = theirs.receive()
+        for _ in begin.claims:
+            taker.take(begin.round)
 
     def back() -> None:
-        back_theirs.send(ended)
+        for number in range(PACK):
+            ends.send(ended, 0.0, more_follow=number < PACK - 1)
         back_ours.receive()
 
     def dispatch() -> None:
@@ -145,14 +156,18 @@ def the_journey() -> list[Row]:
         dispatch()
     return [
         ("node", "which job to which worker", cost(dispatch, 500, len(some))),
-        ("both", "a job to the worker: encode, send, receive, decode", cost(there)),
+        (
+            "both",
+            f"jobs to the worker, {PACK} at a time: permits, encode, send, receive, decode",
+            cost(there, jobs=PACK),
+        ),
         (
             "worker",
             "find and call the function, arguments from JSON, value to JSON",
             cost(lambda: runner.run(claim, job)),
         ),
         ("worker", "clocks; flush what was printed", cost(lambda: (clock.now(), clock.monotonic(), _flush()))),
-        ("both", "an outcome to the node: encode, send, receive, decode", cost(back)),
+        ("both", f"ends to the node, {PACK} at a time: encode, outbox, send, receive, decode", cost(back, jobs=PACK)),
         ("node", "what becomes of the job", cost(lambda: decide(Run(claim, outcome, 0.0, 0.0), Settings()))),
     ]
 
