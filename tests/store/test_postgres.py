@@ -106,6 +106,18 @@ def test_the_statements_are_those_of_sqlite() -> None:
     assert list(load_statements("postgres")) == list(load_statements("sqlite"))
 
 
+def test_an_exchange_of_plain_jobs_is_one_round_trip(
+    store: Store, node: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for uuid in "abc":
+        store.insert(job(uuid))
+    monkeypatch.setattr(PostgresDriver, "transaction", lambda *_: pytest.fail("it takes several"))
+    (first,) = node.exchange([], 1, 2000.0).claims
+    end = Finished(first.uuid, 1, State.SUCCEEDED, "1", "", "", 2001.0, 2003.0, 2103.0)
+    exchange = node.exchange([end], 5, 2000.0)
+    assert ([claim.uuid for claim in exchange.claims], exchange.due) == (["b", "c"], {})
+
+
 # Time: the clock of the machine may be wrong, here by decades
 
 
