@@ -30,11 +30,14 @@ class Outbox:
 
     Args:
         descriptor: as create() gives it; it may be closed afterwards.
+
+    Attributes:
+        sent: how many ends were in it and have been sent, for the side that sends.
     """
 
     def __init__(self, descriptor: int) -> None:
         self._memory = mmap.mmap(descriptor, _SIZE)
-        self._sent = 0
+        self.sent = 0
         self._used = 0
 
     def add(self, body: bytes) -> bool:
@@ -46,14 +49,14 @@ class Outbox:
         _LENGTH.pack_into(self._memory, start, len(body))
         self._memory[start + _LENGTH.size : end] = body
         self._used = end - _HEAD.size
-        _HEAD.pack_into(self._memory, 0, self._sent, self._used)  # last, so that what is seen is complete
+        _HEAD.pack_into(self._memory, 0, self.sent, self._used)  # last, so that what is seen is complete
         return True
 
     def clear(self, count: int) -> None:
         """Forget those that are in it: they were sent."""
-        self._sent += count
+        self.sent += count
         self._used = 0
-        _HEAD.pack_into(self._memory, 0, self._sent, 0)
+        _HEAD.pack_into(self._memory, 0, self.sent, 0)
 
     def read(self) -> tuple[int, list[bytes]]:
         """Give how many ends were sent before, and those that are in it; none when they are being sent just now."""

@@ -129,11 +129,11 @@ class WorkerProcess:
         count = self._permits.take_back()
         messages, _ = _drain(self._their_end)
         begins = [message for message in messages if isinstance(message, wire.Begin)]
-        permitted = sum(len(begin.claims) for begin in begins) - count  # the worker has the permit of a job in its hand
+        in_hand = max(0, sum(len(begin.claims) for begin in begins) - count)  # permits of jobs that were not read
         for begin in begins:
-            if claims := begin.claims[: max(0, permitted)]:
+            if claims := begin.claims[:in_hand]:
                 self.try_send(wire.Begin(claims, begin.round))
-            permitted -= len(begin.claims)
+            in_hand -= len(claims)
         for message in messages:
             if not isinstance(message, wire.Begin):
                 self.try_send(message)

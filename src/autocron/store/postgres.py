@@ -91,7 +91,7 @@ class PostgresDriver:
         self._explainer = Explainer(address, name(address))
         self._pool = Pool(lambda deadline: self._connect(address, kind, deadline), size, self._explainer.name)
         self._statements = statements("postgres", self._schema) | statements("postgres_nodes", self._schema)
-        self._often: dict[str, Statement] = {}
+        self._cursorless: dict[str, Statement] = {}
         self._next_notice = 0.0
         self._database = ""  # as it says what it is
 
@@ -104,7 +104,7 @@ class PostgresDriver:
         values = dict(self._completed(columns(job)))
         stored = self._persist(
             limit,
-            lambda connection: run_alone(connection, self._numbered("insert"), values),
+            lambda connection: run_alone(connection, self._without_cursor("insert"), values),
             committing=True,
             stored_before=1,
         )
@@ -118,7 +118,7 @@ class PostgresDriver:
 
     def batch(self, steps: Sequence[Step], read: Callable[[list[list[Row]]], T]) -> T:
         """Run statements as one transaction, in one round trip; what PostgreSQL stores `read` can always read."""
-        statements = [(self._numbered(name), dict(self._completed(values))) for name, values in steps]
+        statements = [(self._without_cursor(name), dict(self._completed(values))) for name, values in steps]
         with self._lend(CALL_LIMIT, committing=True) as connection:
             return read(run_together(connection, statements))
 
@@ -202,10 +202,10 @@ class PostgresDriver:
     def _statement(self, name: str, parameters: Parameters) -> tuple[bytes, Parameters]:
         return self._statements[name], self._completed(parameters)
 
-    def _numbered(self, name: str) -> Statement:
-        if name not in self._often:
-            self._often[name] = Statement(name, self._statements[name])
-        return self._often[name]
+    def _without_cursor(self, name: str) -> Statement:
+        if name not in self._cursorless:
+            self._cursorless[name] = Statement(name, self._statements[name])
+        return self._cursorless[name]
 
     def _completed(self, parameters: Parameters) -> Parameters:
         if not isinstance(parameters, dict):

@@ -21,7 +21,6 @@ class Ends:
         self._channel = channel
         self._outbox = outbox
         self._bodies: list[bytes] = []
-        self._before = 0
         self._since = 0.0  # when the first of them was added, in the time that is handed in
 
     def send(self, ended: wire.Ended, now: float, *, more_follow: bool) -> None:
@@ -44,6 +43,5 @@ class Ends:
         """Send what there is."""
         if self._bodies:
             bodies, self._bodies = self._bodies, []
-            self._channel.send(wire.SentEnds(self._before, [msgspec.Raw(body) for body in bodies]))
-            self._before += len(bodies)
+            self._channel.send(wire.SentEnds(self._outbox.sent, [msgspec.Raw(body) for body in bodies]))
             self._outbox.clear(len(bodies))
