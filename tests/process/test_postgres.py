@@ -159,6 +159,21 @@ def test_a_living_node_whose_sessions_end_keeps_its_jobs(
     assert lab.job(uuid).state is State.SUCCEEDED
 
 
+def test_jobs_end_once_while_the_connection_breaks_that_takes_its_turn(
+    machine: NewMachine, run: Callable[[str], list[tuple[object, ...]]]
+) -> None:
+    lab = machine()
+    lab.add("tasks.py", "@delay\ndef nothing(number): pass")
+    app = lab.start(workers=2)
+    lab.ready(2)
+    app.ask("globals().update(jobs=nothing.map(range(30000)))")
+    moves = "from pg_stat_activity where application_name = 'autocron listener {}' and query like '%.levels%'"
+    for _ in range(2):
+        lab.until(lambda: run(f"select pg_terminate_backend(pid, 5000) {moves}"), what="ends that come this way")
+    app.ask("jobs[-1].wait(60)")
+    lab.until(lambda: run("select state, attempt, count(*) from {}.jobs group by 1, 2") == [("succeeded", 1, 30000)])
+
+
 def test_a_claim_whose_answer_was_lost_is_given_back(
     machine: NewMachine, run: Callable[[str], list[tuple[object, ...]]]
 ) -> None:

@@ -11,15 +11,19 @@ import psycopg
 import pytest
 
 from autocron.clock import SystemClock
-from autocron.model import NewJob
+from autocron.errors import StoreError
+from autocron.model import Finished, NewJob, State
 from autocron.node import colleagues
 from autocron.node.colleagues import Colleagues
+from autocron.store.exchange import Exchange
 from autocron.store.postgres import open_store
 from autocron.store.postgres_nodes import Membership
 from autocron.store.postgres_url import canonical, for_libpq, schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from autocron.store.base import Store
 
 
 class Events:
@@ -59,6 +63,36 @@ def test_a_job_that_a_claim_holds_is_marked_as_awaited_when_that_is_over(
         deadline = time.monotonic() + 10
         while onlooker.execute(query).fetchall() != [(True,)]:
             assert time.monotonic() < deadline
+
+
+def test_jobs_are_moved_on_the_connection_that_listens(postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(colleagues, "BEAT", 3600.0)
+    url, moved, said = canonical(postgres), SimpleQueue[Exchange | StoreError](), list[str]()
+    with closing(open_store(url)) as store:
+        assert store.insert(NewJob("a", "app.work", "[]", 1.0, 1.0))
+        (claim,) = store.exchange([], 1, 2.0).claims
+
+    def end_it(store: Store) -> Exchange:
+        end = Finished("a", claim.attempt, State.SUCCEEDED, "1", "", "", 2.0, 3.0, time.time() + 60)
+        return store.exchange([end], 0, 3.0)
+
+    with (
+        psycopg.connect(for_libpq(url), autocommit=True) as onlooker,
+        closing(
+            Colleagues(Membership(url, "place"), SystemClock(), call, lambda *what: said.append(what[1]), Events())
+        ) as ours,
+    ):
+        ours.submit(end_it, moved.put)
+        assert moved.get(timeout=10) == Exchange([], [])
+        ours.submit(lambda _: 1 / 0, moved.put)
+        assert str(moved.get(timeout=10)) == "ZeroDivisionError: division by zero"
+        listener = "from pg_stat_activity where application_name like 'autocron listener %'"
+        assert len(onlooker.execute(f"select pg_terminate_backend(pid, 5000) {listener}".encode()).fetchall()) == 1
+        ours.submit(end_it, moved.put)  # it has noticed that, or notices it now
+        ours.submit(end_it, moved.put)
+        moved.get(timeout=10)
+        assert moved.get(timeout=10) == Exchange(["a"], [])  # that is over
+    assert all("the other nodes can" in text for text in said)
 
 
 def call(function: Callable[[], None]) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from autocron.clock import SystemClock
-from autocron.model import Claim, Settings, Succeeded, Transition
-from autocron.node.exchange import WORTHWHILE, Exchanger
+from autocron.model import Claim, News, Settings, Succeeded, Transition
+from autocron.node.exchange import WORTH_AHEAD, WORTH_BESIDE, Exchanger
 from autocron.store.exchange import Exchange
 
 if TYPE_CHECKING:
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 
 class Hand:
-    """Stands for the store's thread: what is handed over is done when the test says so."""
+    """Stands for a way to the store: what is handed over is done when the test says so."""
 
     def __init__(self) -> None:
+        self.not_before = 0.0
         self.waiting: list[tuple[Callable[[Any], Any], Callable[[Any], None], Callable[[], None]]] = []
 
     def submit(self, work: Callable[[Any], Any], done: Callable[[Any], None], failed: Callable[[], None]) -> None:
@@ -31,13 +32,21 @@ class Hand:
     def works(self) -> None:
         pass
 
-    def next(self, *, fails: bool = False) -> tuple[list[str], dict[str, int]]:
-        """Do the oldest exchange; give the jobs that it was to store, and what it was to claim."""
+    def next(
+        self, *, fails: bool = False, due: dict[str, float] | None = None, refused: Sequence[str] = ()
+    ) -> tuple[list[str], dict[str, int]]:
+        """Do the oldest exchange; give the jobs that it was to store, and what it was to claim.
+
+        Args:
+            fails: it is not known whether it was stored.
+            due: when there is something to be claimed.
+            refused: what changed nothing.
+        """
         asked: list[tuple[list[str], dict[str, int]]] = []
 
         def exchange(transitions: Sequence[Transition], wanted: dict[str, int], *_: Any) -> Exchange:
             asked.append(([one.uuid for one in transitions], wanted))
-            return Exchange([], [])
+            return Exchange([*refused], [], due or {})
 
         work, done, failed = self.waiting.pop(0)
         result = work(SimpleNamespace(exchange=exchange))
@@ -51,9 +60,29 @@ def hand() -> Hand:
 
 
 @pytest.fixture
-def exchanger(hand: Hand) -> Exchanger:
-    config = cast("Configuration", SimpleNamespace(settings=Settings()))
-    return Exchanger(cast("StoreAccess", hand), config, SystemClock(), lambda *_: None, lambda *_: None)
+def config() -> SimpleNamespace:
+    return SimpleNamespace(settings=Settings(), are_limited=False)
+
+
+@pytest.fixture
+def logged() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def exchanger(hand: Hand, config: SimpleNamespace, logged: list[str]) -> Exchanger:
+    def log(_level: int, text: str) -> None:
+        logged.append(text)
+
+    return Exchanger(cast("StoreAccess", hand), cast("Configuration", config), SystemClock(), log, lambda *_: None)
+
+
+@pytest.fixture
+def other_hand(exchanger: Exchanger) -> Hand:
+    """Stand for the way beside."""
+    other = Hand()
+    exchanger.work_beside(cast("StoreAccess", other))
+    return other
 
 
 def end(exchanger: Exchanger, *uuids: str) -> list[str]:
@@ -62,8 +91,8 @@ def end(exchanger: Exchanger, *uuids: str) -> list[str]:
     return [*uuids]
 
 
-def many(name: str) -> list[str]:
-    return [f"{name}-{number}" for number in range(WORTHWHILE)]
+def many(name: str, count: int = WORTH_AHEAD) -> list[str]:
+    return [f"{name}-{number}" for number in range(count)]
 
 
 def test_a_few_ends_wait_for_the_exchange_that_is_under_way(exchanger: Exchanger, hand: Hand) -> None:
@@ -104,3 +133,77 @@ def test_what_failed_is_stored_first(exchanger: Exchanger, hand: Hand) -> None:
     hand.next()
     exchanger.exchange({})
     assert hand.next() == ([*first, "c"], {})
+
+
+def test_many_ends_are_stored_beside_a_claim(exchanger: Exchanger, hand: Hand, other_hand: Hand) -> None:
+    exchanger.exchange({"": 5})
+    few = end(exchanger, *many("a", WORTH_BESIDE - 1))
+    exchanger.exchange({})
+    assert not other_hand.waiting
+    last = end(exchanger, "last")
+    assert not exchanger.may_claim("")
+    exchanger.exchange({})
+    more = end(exchanger, *many("b", WORTH_BESIDE))
+    exchanger.exchange({})
+    assert len(other_hand.waiting) == 1
+    assert hand.next() == ([], {"": 5})
+    exchanger.exchange({"": 7})
+    assert other_hand.next() == ([*few, *last], {})
+    assert hand.next() == (more, {"": 7})
+    assert exchanger.idle
+
+
+@pytest.mark.parametrize("why_not", ["limits", "errors", "news"])
+def test_nothing_goes_beside_where_it_must_not(
+    exchanger: Exchanger, hand: Hand, other_hand: Hand, config: SimpleNamespace, why_not: str
+) -> None:
+    if why_not == "limits":
+        config.are_limited = True
+    elif why_not == "errors":
+        other_hand.not_before = SystemClock().monotonic() + 60
+    else:
+        exchanger.tell(News("a", 1, "1", None))
+    exchanger.exchange({"": 5})
+    ends = end(exchanger, *many("a", WORTH_BESIDE))
+    exchanger.exchange({})
+    assert not other_hand.waiting
+    assert [hand.next()[0], hand.next()[0]] == [[], ends]
+
+
+def test_what_a_job_says_goes_no_other_way_than_its_end(exchanger: Exchanger, hand: Hand, other_hand: Hand) -> None:
+    exchanger.exchange({"": 5})
+    end(exchanger, *many("a", WORTH_BESIDE))
+    exchanger.tell(News("b", 1, "1", None))
+    exchanger.exchange({})
+    assert (len(hand.waiting), len(other_hand.waiting)) == (2, 0)
+
+
+def test_what_became_due_beside_a_claim_is_not_forgotten(exchanger: Exchanger, hand: Hand, other_hand: Hand) -> None:
+    exchanger.exchange({"": 5})
+    end(exchanger, *many("a", WORTH_BESIDE))
+    exchanger.exchange({})
+    other_hand.next(due={"default": 50.0})
+    hand.next(due={"default": 70.0, "mail": 60.0})  # as it was before
+    assert exchanger.due == {"default": 50.0, "mail": 60.0}
+    exchanger.exchange({"": 5})
+    hand.next(due={"default": 70.0})
+    assert exchanger.due == {"default": 70.0}
+
+
+def test_an_end_that_failed_beside_is_stored_again_and_no_wonder_if_it_had_been(
+    exchanger: Exchanger, hand: Hand, other_hand: Hand, logged: list[str]
+) -> None:
+    exchanger.exchange({"": 5})
+    ends = end(exchanger, *many("a", WORTH_BESIDE))
+    exchanger.exchange({})
+    other_hand.next(fails=True)
+    other_hand.not_before = SystemClock().monotonic() + 60
+    assert exchanger.in_doubt
+    hand.next()
+    exchanger.exchange({})
+    assert hand.next(refused=ends) == (ends, {})
+    assert not logged
+    end(exchanger, "a-0")
+    exchanger.exchange({})
+    hand.next(refused=["a-0"])
+    assert logged == ["a late outcome of job a-0 was refused by the database"]

@@ -1,22 +1,29 @@
-"""The other nodes on the same database: this thread shows them that this node lives, and hears and tells the news."""
+"""The other nodes on the same database: this thread shows them that this node lives, and hears and tells the news.
+
+Its connection has little to do with that. So it takes its turn at moving jobs when there is more to move than one can.
+"""
 
 import contextlib
 import logging
 import math
 import socket
 import threading
+from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from autocron.clock import Clock
 from autocron.errors import StoreError
 from autocron.node.differences import difference
-from autocron.node.storage import Log
+from autocron.node.storage import Log, attempt
+from autocron.store.base import Store
 from autocron.waiting import MARK_DELAY
 
 if TYPE_CHECKING:
     from autocron.store.postgres_nodes import Membership
 
+T = TypeVar("T")
 Call = Callable[[Callable[[], None]], None]
 BEAT = 1.0  # seconds between heartbeats
 RETRY_DELAY = 0.5  # seconds until the database is tried again after an error
@@ -86,6 +93,7 @@ class Colleagues:
         self._has_work = False
         self._done: list[str] = []
         self._awaited: list[str] = []
+        self._work = deque[tuple[Callable[[Store], Any], Callable[[Any], None]]]()
         self._declared = ""  # by the code here
         self._is_declared = False  # and known to the others
         self._stopping = threading.Event()
@@ -118,6 +126,11 @@ class Colleagues:
             self._declared, self._is_declared = declared, False
             self._wake()
 
+    def submit(self, work: Callable[[Store], T], done: Callable[[T | StoreError], None]) -> None:
+        """Run `work` with the store, on this connection; the loop then calls `done` with what it gave, or the error."""
+        self._work.append((work, done))
+        self._wake()
+
     def close(self) -> None:
         """Say good-bye: the others need not wait until this node is dead."""
         self._stopping.set()
@@ -139,6 +152,9 @@ class Colleagues:
                 self._say_that_it_works()
             except StoreError as error:
                 self._failed(error)
+            self._move_jobs()
+            if self._failing:
+                self._stopping.wait(RETRY_DELAY)
         with contextlib.suppress(StoreError):
             self._say_news()
             self._membership.leave()
@@ -161,6 +177,11 @@ class Colleagues:
         with contextlib.suppress(BlockingIOError):
             self._wake_read.recv(4096)
         self._hear(heard)
+
+    def _move_jobs(self) -> None:
+        while self._work:
+            work, done = self._work.popleft()
+            self._call(partial(done, attempt(work, self._membership.store)))
 
     def _join(self) -> None:
         now = self._clock.monotonic()
@@ -235,7 +256,6 @@ class Colleagues:
             self._is_silenced = True
             self._tell(logging.ERROR, "other nodes may have taken this one for dead: it stops what it runs")
             self._call(self._events.silenced)
-        self._stopping.wait(RETRY_DELAY)
 
     def _say_that_it_works(self) -> None:
         if self._failing:

@@ -1,7 +1,6 @@
 """The exchange of jobs with the store: what has ended goes in, what is due comes out, one transaction at a time."""
 
 import logging
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -15,20 +14,22 @@ from autocron.node.pools import pools_of, unserved
 from autocron.node.storage import Log
 from autocron.node.telling import tell
 from autocron.retry import decide, fail_instead
-from autocron.store.claiming import next_moment
+from autocron.store.claiming import earliest, next_moment
 from autocron.store.exchange import Exchange
 
 MAX_CLAIMS = 512
-WORTHWHILE = 64  # ends; for so many the next exchange is handed over before the one under way is done
+WORTH_AHEAD = 64  # ends; for so many the next exchange is handed over before the one under way is done
+WORTH_BESIDE = 256  # the same where they go beside it: small exchanges cost more
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Sent:
     """An exchange that is under way."""
 
     transitions: list[Transition]
     news: dict[str, News]
     wanted: Mapping[str, int]
+    store: StoreAccess  # the way that it takes
 
 
 class Exchanger:
@@ -56,7 +57,8 @@ class Exchanger:
         self._log = log
         self._exchanged = exchanged
         self._transitions: list[Transition] = []
-        self._sent = deque[_Sent]()  # one, or with much to do another one that waits for the first to be done
+        self._beside: StoreAccess | None = None
+        self._sent: list[_Sent] = []
         self._news: dict[str, News] = {}  # by uuid
         self._sent_before: set[str] = set()  # in an exchange that failed: it may have been stored all the same
         self._failed_instead: set[str] = set()  # jobs whose outcome the store did not take
@@ -65,6 +67,7 @@ class Exchanger:
         self.in_doubt = False  # an exchange failed: it may have been stored, and have claimed jobs, all the same
         self.look = True  # there may be jobs that are due
         self.due: dict[str, float] = {}  # by queue, when it may have something to be claimed
+        self._due_beside: dict[str, float] = {}  # the same, as an exchange beside the last one has found it
 
     @property
     def under_way(self) -> bool:
@@ -88,6 +91,10 @@ class Exchanger:
         if told := tell(run, transition):
             self._log(*told)
         self._transitions.append(transition)
+
+    def work_beside(self, store: StoreAccess) -> None:
+        """Use this other way to the same store while the first one is busy."""
+        self._beside = store
 
     def tell(self, news: News) -> None:
         """Take what a running job has said; the next exchange stores it."""
@@ -114,7 +121,24 @@ class Exchanger:
         return sum(sent.wanted.get(pool, 0) for sent in self._sent)
 
     def _may_send(self) -> bool:
-        return not self._sent or (len(self._sent) == 1 and len(self._transitions) >= WORTHWHILE)
+        """May the store be given an exchange?"""
+        under_way = self._under_way_on(self._store)
+        is_ahead = under_way == 1 and self._way_beside() is None and len(self._transitions) >= WORTH_AHEAD
+        return under_way == 0 or is_ahead
+
+    def _way_beside(self) -> StoreAccess | None:
+        """Give the other way to the store, if ends may take it.
+
+        What a job has said must not be overtaken by its end. Two exchanges that end jobs under limits would wait for
+        each other.
+        """
+        is_said = self._news or any(sent.news for sent in self._sent)
+        if self._beside is None or is_said or self._config.are_limited:
+            return None
+        return self._beside if self._clock.monotonic() >= self._beside.not_before else None
+
+    def _under_way_on(self, store: StoreAccess | None) -> int:
+        return sum(sent.store is store for sent in self._sent)
 
     def next_due(self, pool: str) -> float | None:
         """Say when a pool may have something to do."""
@@ -122,21 +146,31 @@ class Exchanger:
 
     def exchange(self, wanted: Mapping[str, int]) -> None:
         """Store what was said and what has ended, claim so many due jobs of these pools, unless the store is busy."""
-        if self._abandoned or not self._may_send() or not (wanted or self._transitions or self._news):
+        if self._abandoned or not (wanted or self._transitions or self._news):
             return
-        sent = _Sent(self._transitions, self._news, wanted)
+        if self._may_send():
+            self._send(self._store, wanted)
+            return
+        beside, is_worth_it = self._way_beside(), len(self._transitions) >= WORTH_BESIDE
+        if beside and is_worth_it and not self._under_way_on(beside):
+            self._send(beside, {})
+
+    def _send(self, store: StoreAccess, wanted: Mapping[str, int]) -> None:
+        sent = _Sent(self._transitions, self._news, wanted, store)
         self._transitions, self._news = [], {}
         self._sent.append(sent)
         self.look = self.look and not wanted
+        if not self._under_way_on(self._beside):
+            self._due_beside = {}
         now = self._clock.now()
-        self._store.submit(
+        store.submit(
             lambda store: store.exchange(sent.transitions, wanted, now, list(sent.news.values())),
-            self._done,
-            self._failed,
+            lambda result: self._done(sent, result),
+            lambda: self._failed(sent),
         )
 
-    def _failed(self) -> None:
-        sent = self._sent.popleft()
+    def _failed(self, sent: _Sent) -> None:
+        self._sent.remove(sent)
         self.in_doubt = True
         newer, self._news = self._news, sent.news
         for one in newer.values():
@@ -145,18 +179,23 @@ class Exchanger:
         self._sent_before.update(transition.uuid for transition in sent.transitions)
         self.look = True
 
-    def _done(self, result: Exchange) -> None:
-        transitions = self._sent.popleft().transitions
-        self._store.works()
-        self.due = result.due
+    def _done(self, sent: _Sent, result: Exchange) -> None:
+        self._sent.remove(sent)
+        transitions = sent.transitions
+        sent.store.works()
+        if sent.store is self._beside:
+            self.due, self._due_beside = earliest(self.due, result.due), result.due
+        else:
+            self.due = earliest(result.due, self._due_beside)
         self._tell_unserved()
         self._exchanged(transitions, result)
         if result.cancelled:
             text = "jobs were cancelled because others, for which they waited, have not succeeded"
             self._log(logging.WARNING, f"{text}: {len(result.cancelled)}")
-        sent_before, self._sent_before = self._sent_before, set()
-        for uuid in set(result.refused) - sent_before:
+        for uuid in set(result.refused) - self._sent_before:
             self._log(logging.WARNING, f"a late outcome of job {uuid} was refused by the database")
+        if self._sent_before:
+            self._sent_before.difference_update(one.uuid for one in transitions)
         if result.unstorable or result.parked:
             self.report_bad_rows(transitions, result.unstorable, result.parked)
 

@@ -113,7 +113,9 @@ class Node:
         self._scheduler = Scheduler(access, self._planner, config, self.log, self._fired)
         self._sharing = Sharing(self._crew, self._exchanger, self._recovery, self._audience, self._store_thread)
         if membership:
-            self._sharing.join(Colleagues(membership, clock, self.call, self.log, self._sharing))
+            colleagues = Colleagues(membership, clock, self.call, self.log, self._sharing)
+            self._sharing.join(colleagues)
+            self._exchanger.work_beside(StoreAccess(colleagues, clock, self.log, self._abandon))
         # These things that the crew tells go straight to those who take them.
         self.settle, self.said, self.reported = self._exchanger.settle, self._exchanger.tell, self._reports.add
 
@@ -369,7 +371,7 @@ class Node:
         if self._exchanger.look:
             self._sharing.there_may_be_work()
         self._sharing.ended(result.awaited)
-        if not self._ending.running:
+        if not (self._ending.running and self._recovery.done):  # not done any more: others run what was claimed
             self._crew.give_up_waiting()
         unclear = {*result.refused, *result.unstorable}
         final = [one.uuid for one in transitions if isinstance(one, Finished) and one.uuid not in unclear]

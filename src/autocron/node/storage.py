@@ -1,4 +1,4 @@
-"""The two threads that touch the database, so that the loop never waits for it."""
+"""Threads that touch the database, so that the loop never waits for it."""
 
 import logging
 import threading
@@ -21,6 +21,18 @@ PRUNE_BATCH = 500
 RETRY_DELAY = 1.0  # seconds
 LONG_LOG = 64 << 20  # bytes that wait in the write-ahead log; a burst of writing alone does not reach that
 LONG_READ = 10.0  # seconds
+
+
+def attempt(work: Callable[[Store], T], store: Store) -> T | StoreError:
+    """Give what work on the store gives, or why it failed: the loop must hear of it, or it would wait for ever."""
+    try:
+        return work(store)
+    except StoreError as error:
+        return error
+    except Exception as error:
+        failure = StoreError(f"{type(error).__name__}: {error}")
+        failure.__cause__ = error
+        return failure
 
 
 class StoreThread:
@@ -53,15 +65,7 @@ class StoreThread:
         store = self._store
         while (item := self._work.get()) is not None:
             work, done = item
-            result: Any
-            try:
-                result = work(store)
-            except StoreError as error:
-                result = error
-            except Exception as error:  # the loop must hear of whatever goes wrong here, or it would wait for ever
-                result = StoreError(f"{type(error).__name__}: {error}")
-                result.__cause__ = error
-            self._completed.append((done, result))
+            self._completed.append((done, attempt(work, store)))
             self._wake_loop()
         store.close()
 

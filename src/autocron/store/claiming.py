@@ -289,6 +289,11 @@ def next_moment(moments: Mapping[str, float], pool: str) -> float | None:
     return min(moments.values(), default=None) if pool == ANY else moments.get(pool)
 
 
+def earliest(moments: Mapping[str, float], others: Mapping[str, float]) -> dict[str, float]:
+    """Give the earlier moment of each queue."""
+    return {queue: min(some.get(queue, math.inf) for some in (moments, others)) for queue in {**moments, **others}}
+
+
 def _moments(levels: Iterable[Level]) -> dict[str, float]:
     moments: dict[str, float] = {}
     for level in levels:

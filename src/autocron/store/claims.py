@@ -179,6 +179,10 @@ class Claims:
                 parked.append(self._park(row, error))
         return claims, parked
 
+    def are_limited(self) -> bool:
+        """Are there limits? Whoever ends jobs then locks their lines, too."""
+        return bool(self._driver.read("limits_after", ("", 1)))
+
     def to_stop(self) -> list[str]:
         """Give the jobs that were to be cancelled while they ran, if they run here or do not run any more."""
         return [uuid for (uuid,) in self._driver.read("to_stop", {"node": self._node})]

@@ -29,7 +29,7 @@ try:
     from autocron.store.postgres_given import find_connection
     from autocron.store.postgres_joining import Joined
     from autocron.store.postgres_open import ensure_schema
-    from autocron.store.postgres_pool import Pool
+    from autocron.store.postgres_pool import Lender, Pool
     from autocron.store.postgres_statement import Statement, run_alone, run_together
     from autocron.store.postgres_transaction import Statements
 except ImportError as error:
@@ -77,19 +77,24 @@ class PostgresDriver:
     Args:
         address: the canonical URL.
         kind: what the connections are for.
-        size: how many there may be.
+        connections: how many there may be, or who lends the one that there is.
         own_time: take the time of the database; without it what is handed in as ``now`` counts, as tests need it.
     """
 
     is_remote = True
 
-    def __init__(self, address: str, kind: Kind, size: int, *, own_time: bool = True) -> None:
+    def __init__(self, address: str, kind: Kind, connections: int | Lender, *, own_time: bool = True) -> None:
         self._schema = schema_of(address)
         self._own_time = own_time
         self._is_ready = False
         self._is_node = kind is Kind.NODE
         self._explainer = Explainer(address, name(address))
-        self._pool = Pool(lambda deadline: self._connect(address, kind, deadline), size, self._explainer.name)
+        self._connections: Lender
+        if isinstance(connections, int):
+            connect = partial(self._connect, address, kind)
+            self._connections = Pool(connect, connections, self._explainer.name)
+        else:
+            self._connections = connections
         self._statements = statements("postgres", self._schema) | statements("postgres_nodes", self._schema)
         self._cursorless: dict[str, Statement] = {}
         self._next_notice = 0.0
@@ -174,7 +179,7 @@ class PostgresDriver:
 
     def close(self) -> None:
         """Close the connections; the next use opens them again."""
-        self._pool.close()
+        self._connections.close()
 
     def _persist(
         self, limit: float, work: Callable[[Connection], T], *, committing: bool = False, stored_before: T | None = None
@@ -221,7 +226,7 @@ class PostgresDriver:
     def _lend(self, limit: float, *, committing: bool = False) -> Generator[Connection]:
         is_used = False
         try:
-            with self._pool.lend(limit) as connection:
+            with self._connections.lend(limit) as connection:
                 is_used = True
                 yield connection
         except ERRORS as error:

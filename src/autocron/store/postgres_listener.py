@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import select
+from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from psycopg.pq import TransactionStatus
 
 from autocron.store.postgres import statements
 from autocron.store.postgres_connection import ERRORS, Connection, Explainer, Kind, connect
@@ -14,7 +16,7 @@ from autocron.store.postgres_pool import leave_to_parent
 from autocron.store.postgres_url import name, schema_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Generator, Iterable
 
 LIMIT = 3.0  # seconds for each thing that is said: well below the lease, so that silence is noticed in time
 
@@ -39,6 +41,17 @@ class Listener:
         self._connection: Connection | None = None
         self._heard: list[str] = []
         self.hears = False
+
+    @contextmanager
+    def lend(self, limit: float) -> Generator[Connection]:
+        """Lend the connection for a block that may take `limit` seconds, though not long enough to seem dead."""
+        connection = self._connected()
+        connection.deadline = monotonic() + min(limit, LIMIT)
+        try:
+            yield connection
+        finally:
+            if connection.pgconn.transaction_status != TransactionStatus.IDLE:
+                self.close()
 
     def listen(self, waker: int, seconds: float) -> list[str]:
         """Wait until somebody says something or the descriptor `waker` can be read, for so many seconds at most."""

@@ -6,6 +6,9 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any
 
+from autocron.store.base import Store
+from autocron.store.postgres import PostgresDriver
+from autocron.store.postgres_connection import Kind
 from autocron.store.postgres_listener import Listener
 
 if TYPE_CHECKING:
@@ -24,11 +27,15 @@ class Membership(Listener):
     Args:
         address: the canonical URL.
         place: what no other living node has: the lock of this machine's files.
+
+    Attributes:
+        store: on this connection.
     """
 
     def __init__(self, address: str, place: str) -> None:
         super().__init__(address)
         self._place = place
+        self.store = Store(PostgresDriver(address, Kind.NODE, self), socket.gethostname())
         self._holds_for: Connection | None = None  # the session whose lock says that this node lives
         self.node: int | None = None  # the number under which the others know it
 

@@ -8,7 +8,7 @@ from collections import deque
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
 from psycopg import Error
@@ -18,6 +18,7 @@ from autocron.errors import StoreBusy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+    from contextlib import AbstractContextManager
 
     from autocron.store.postgres_connection import Connection
 
@@ -32,6 +33,18 @@ class _Share:
             self.places.put(None)
         self.idle: deque[Connection] = deque()
         self.lent: set[Connection] = set()
+
+
+class Lender(Protocol):
+    """Has connections, and lends them."""
+
+    def lend(self, limit: float) -> AbstractContextManager[Connection]:
+        """Lend a connection for a block that may take `limit` seconds."""
+        ...
+
+    def close(self) -> None:
+        """Close the connections that are not lent."""
+        ...
 
 
 class Pool:
