@@ -15,7 +15,7 @@ import msgspec
 
 from autocron import codec
 from autocron.active import Active
-from autocron.batch import Pending, batched, open_batch
+from autocron.batch import Lazy, Pending, batched, open_batch
 from autocron.clock import Clock, SystemClock
 from autocron.errors import BadSetting, ConfigError
 from autocron.here import Here
@@ -245,7 +245,8 @@ class App:
     def enqueue_all(self, task: AnyTask, calls: Iterable[Sequence[Any]]) -> list[TaskResult[Any]]:
         """Do the same with many calls as one."""
         self._check_process()
-        made = [self._pending(task, tuple(args), {}) for args in calls]
+        given = [tuple(args) for args in calls]
+        made = Lazy(len(given), lambda number: self._pending(task, given[number], {}))
         batch = open_batch()
         if batch is not None:
             batch.calls += made
@@ -278,16 +279,17 @@ class App:
         if within is None or not self._store_all(calls, within):
             import_module("django.db.transaction").on_commit(partial(self._keep, calls), using=alias)
 
-    def _keep(self, calls: list[Pending], within: "Joined | None" = None) -> None:
+    def _keep(self, calls: Sequence[Pending], within: "Joined | None" = None) -> None:
         if not self._store_all(calls, within):
-            for one in calls:
+            for one in [*calls]:
                 self._run_here(one)
 
-    def _store_all(self, calls: list[Pending], within: "Joined | None") -> bool:
+    def _store_all(self, calls: Sequence[Pending], within: "Joined | None") -> bool:
         """Store calls; False when no work is done in the background."""
         self._check_process()
         active = self._active
-        uuids = active and active.store.insert_all([one.call for one in calls], self._clock.now(), within)
+        to_store = Lazy(len(calls), lambda number: calls[number].call)
+        uuids = active and active.store.insert_all(to_store, self._clock.now(), within)
         if active is None or not uuids:
             return False
         for one, uuid in zip(calls, uuids, strict=True):

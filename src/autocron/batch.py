@@ -3,14 +3,43 @@
 import os
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, overload
 
 from autocron.model import Call
 from autocron.result import TaskResult
+
+T = TypeVar("T")
+
+
+class Lazy(Sequence[T]):
+    """Items that are made when they are looked at, once, and in order.
+
+    Args:
+        count: how many there are.
+        make: gives the one with this number.
+    """
+
+    def __init__(self, count: int, make: Callable[[int], T]) -> None:
+        self._count = count
+        self._make = make
+        self._made: list[T] = []
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[T]: ...
+    def __getitem__(self, index: int | slice) -> T | list[T]:
+        numbers = range(self._count)[index]
+        last = numbers if isinstance(numbers, int) else max(numbers, default=-1)
+        self._made += map(self._make, range(len(self._made), last + 1))
+        return self._made[index]
 
 
 class Pending(NamedTuple):

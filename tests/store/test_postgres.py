@@ -16,8 +16,9 @@ import msgspec
 import psycopg
 import pytest
 
+from autocron.batch import Lazy
 from autocron.errors import ConfigError, SchemaTooNew, StoreBusy, StoreError
-from autocron.model import Call, Claim, Finished, NewJob, Parent, Requeued, State
+from autocron.model import PLAIN, Call, Claim, Finished, Limit, NewJob, Parent, Placing, Requeued, State
 from autocron.store import postgres_open, postgres_url
 from autocron.store.base import load_statements
 from autocron.store.place import Place, find_place
@@ -104,6 +105,41 @@ def test_a_newer_schema_is_refused(store: Store, url: str) -> None:
 
 def test_the_statements_are_those_of_sqlite() -> None:
     assert list(load_statements("postgres")) == list(load_statements("sqlite"))
+
+
+def test_calls_are_made_while_the_first_ones_are_stored(store: Store, url: str) -> None:
+    begun, made = time.time() - 100, 0  # when the first was looked at; the others are made long after that
+
+    def make(number: int) -> Call:
+        nonlocal made
+        made += 1
+        return Call(NewJob(str(number), "app.work", "[]", 5.0 + (now := time.time()), now), [])
+
+    assert store.insert_all(Lazy(2500, make), begun) == [str(number) for number in range(2500)]
+    assert made == 2500
+    late = "run_at - created_at not between 4.99 and 5.01 or created_at > extract(epoch from clock_timestamp())"
+    assert run(url, f"select count(*), count(*) filter (where {late}) from {{}}.jobs") == [(2500, 0)]
+
+
+def test_a_call_that_cannot_be_made_leaves_nothing_behind(store: Store, url: str) -> None:
+    def make(number: int) -> Call:
+        if number == 2400:
+            raise TypeError("argument 1")
+        return Call(NewJob(str(number), "app.work", "[]", 1.0, 1.0), [])
+
+    with pytest.raises(TypeError, match="argument 1"):
+        store.insert_all(Lazy(2500, make), 1.0)
+    assert run(url, "select count(*) from {}.jobs") == [(0,)]
+    assert store.insert(job("a"))
+
+
+def test_plain_calls_before_and_behind_others_are_stored_in_their_order(store: Store, url: str) -> None:
+    limited = Placing(limit_key="app.work", limit=Limit(concurrency=1))
+    jobs = [NewJob(name, "app.work", "[]", 1.0, 1.0, placing=limited if name == "c" else PLAIN) for name in "abcde"]
+    assert store.insert_all([Call(one, []) for one in jobs], 1.0) == [*"abcde"]
+    assert run(url, "select uuid, limit_key from {}.jobs order by id") == [
+        (name, "app.work" if name == "c" else "") for name in "abcde"
+    ]
 
 
 def test_an_exchange_of_plain_jobs_is_one_round_trip(
@@ -216,7 +252,7 @@ def test_threads_share_a_few_connections(store: Store, url: str) -> None:
         thread.join()
     driver = store._driver
     assert isinstance(driver, PostgresDriver)
-    assert 1 <= len(driver._pool._share.idle) <= 8
+    assert 1 <= len(driver._lender._share.idle) <= 8
     assert store.counts(0.0).by_state == {State.QUEUED: 50}
 
 
@@ -225,7 +261,7 @@ def test_a_forked_child_leaves_the_connection_to_its_parent(store: Store) -> Non
     store.insert(job("before"))
     driver = store._driver
     assert isinstance(driver, PostgresDriver)
-    (connection,) = driver._pool._share.idle
+    (connection,) = driver._lender._share.idle
     child = os.fork()
     if child == 0:
         status = 1
@@ -237,7 +273,7 @@ def test_a_forked_child_leaves_the_connection_to_its_parent(store: Store) -> Non
             os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
     store.insert(job("after"))
-    assert list(driver._pool._share.idle) == [connection]
+    assert list(driver._lender._share.idle) == [connection]
     assert store.counts(0.0).by_state == {State.QUEUED: 3}
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from autocron import ResultNotFound, State, TaskResult
 from autocron.app import App
+from autocron.batch import Lazy
 from autocron.clock import SystemClock
 from autocron.options import Plan
 from autocron.task import AnyTask, Registry
@@ -121,7 +122,23 @@ def test_one_wrong_call_among_many_and_none_is_accepted(app: App, task: AnyTask,
     app._pending = lambda *call: made.append(make(*call)) or made[-1]  # type: ignore[method-assign, func-returns-value]
     with pytest.raises(TypeError, match=error):
         task.starmap([(1,), args])
-    assert accepted(*(one.result for one in made)) == [False]
+    assert not any(accepted(*(one.result for one in made)))
+
+
+def test_what_is_lazy_is_made_when_it_is_looked_at_and_once() -> None:
+    made: list[int] = []
+    numbers = Lazy(10, lambda number: made.append(number) or number * number)  # type: ignore[func-returns-value]
+    assert (len(numbers), made) == (10, [])
+    assert numbers[1:4] == [1, 4, 9]
+    assert made == [0, 1, 2, 3]
+    assert numbers[2] == 4
+    assert numbers[20:30] == []
+    assert made == [0, 1, 2, 3]
+    assert numbers[-1] == 81
+    assert [*numbers] == [number * number for number in range(10)]
+    assert made == [*range(10)]
+    with pytest.raises(IndexError):
+        numbers[10]
 
 
 def test_too_large_arguments_are_an_error_at_the_call(storing: App, task: AnyTask) -> None:

@@ -81,6 +81,8 @@ class Store:
     def insert_all(self, calls: Sequence[Call], now: float, within: Joined | None = None) -> list[str] | None:
         """Keep all of these calls, or none; within the caller's own transaction, if it is given.
 
+        A server stores the first ones while the next are looked at, which may be what makes them.
+
         Returns:
             The uuids of the jobs that they have come to; None when the autocron lock is on and nothing was stored.
 
@@ -88,6 +90,8 @@ class Store:
             DuplicateJob: as for insert().
             ResultNotFound: one waits for a job that is not there.
         """
+        if not self._driver.is_remote:
+            calls = [*calls]  # before all others wait for this transaction
         limit = CALL_LIMIT + len(calls) * CALL_TIME
         with within.transaction() if within else self._driver.transaction(limit) as transaction:
             if transaction.run("locked") == [(1,)]:

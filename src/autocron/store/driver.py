@@ -114,8 +114,8 @@ class Transaction(Protocol):
         """Run a statement once for each row."""
         ...
 
-    def insert(self, calls: Sequence[Call], now: float) -> None:
-        """Keep calls whose places are PLAIN."""
+    def insert(self, calls: Sequence[Call], now: float) -> int:
+        """Keep the calls up to the first whose place is not PLAIN; give how many."""
         ...
 
 

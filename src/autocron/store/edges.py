@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from autocron.errors import ResultNotFound
-from autocron.model import PLAIN, Settings, State
+from autocron.model import Settings, State
 from autocron.store import placing
 
 if TYPE_CHECKING:
@@ -30,12 +30,10 @@ def insert(transaction: Transaction, calls: Sequence[Call], now: float) -> list[
         ResultNotFound: one waits for a job that is not there.
     """
     settles_later = transaction.defer()
-    uuids = [call.job.uuid for call in calls]
-    if not all(call.job.placing is PLAIN for call in calls):
-        calls, uuids = placing.place_all(transaction, calls, now)
-    else:
-        transaction.insert(calls, now)
-    edges = [(parent.uuid, call.job.uuid, parent.needed) for call in calls for parent in call.parents]
+    plain = calls[: transaction.insert(calls, now)]
+    placed, uuids = placing.place_all(transaction, calls[len(plain) :], now)
+    uuids = [call.job.uuid for call in plain] + uuids
+    edges = [(parent.uuid, call.job.uuid, parent.needed) for call in (*plain, *placed) for parent in call.parents]
     if not edges:
         return uuids
     wanted = sorted({parent for parent, _, _ in edges})

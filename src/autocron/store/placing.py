@@ -62,6 +62,12 @@ def has_key(statements: Statements, job: NewJob) -> bool:
     return key is None or statements.run("try_key", {"task": job.task, "unique_key": key}) == [(1,)]
 
 
+def plain_part(calls: Sequence[Call]) -> Sequence[Call]:
+    """Give the calls up to the first whose place is not PLAIN."""
+    number = next((number for number, call in enumerate(calls) if call.job.placing is not PLAIN), len(calls))
+    return calls[:number]
+
+
 def place_all(statements: Statements, calls: Sequence[Call], now: float) -> tuple[list[Call], list[str]]:
     """Keep calls, except for those that have duplicates.
 

@@ -89,12 +89,12 @@ class PostgresDriver:
         self._is_ready = False
         self._is_node = kind is Kind.NODE
         self._explainer = Explainer(address, name(address))
-        self._connections: Lender
+        self._lender: Lender
         if isinstance(connections, int):
             connect = partial(self._connect, address, kind)
-            self._connections = Pool(connect, connections, self._explainer.name)
+            self._lender = Pool(connect, connections, self._explainer.name)
         else:
-            self._connections = connections
+            self._lender = connections
         self._statements = statements("postgres", self._schema) | statements("postgres_nodes", self._schema)
         self._cursorless: dict[str, Statement] = {}
         self._next_notice = 0.0
@@ -179,7 +179,7 @@ class PostgresDriver:
 
     def close(self) -> None:
         """Close the connections; the next use opens them again."""
-        self._connections.close()
+        self._lender.close()
 
     def _persist(
         self, limit: float, work: Callable[[Connection], T], *, committing: bool = False, stored_before: T | None = None
@@ -226,7 +226,7 @@ class PostgresDriver:
     def _lend(self, limit: float, *, committing: bool = False) -> Generator[Connection]:
         is_used = False
         try:
-            with self._connections.lend(limit) as connection:
+            with self._lender.lend(limit) as connection:
                 is_used = True
                 yield connection
         except ERRORS as error:

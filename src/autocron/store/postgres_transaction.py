@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from autocron.store.placing import row
+from autocron.store.placing import plain_part, row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -61,21 +61,34 @@ class Statements:
             for values in _batched(rows, dict(rows[0])["now"]) if name in _TAKE_BATCHES else rows:
                 self._execute(name, values)
 
-    def insert(self, calls: Sequence[Call], now: float) -> None:
-        """Keep calls whose places are PLAIN."""
-        waiting = any(call.parents for call in calls)
-        rows = [row(call, now) for call in calls] if waiting else [call.job for call in calls]  # faster to encode
+    def insert(self, calls: Sequence[Call], now: float) -> int:
+        """Keep the calls up to the first whose place is not PLAIN; give how many.
+
+        The server stores some while the next ones are looked at. Those that are made only then come at a later time.
+        """
+        count = 0
         with self._pipeline():
-            for batch in _batched(rows, now):
-                self._execute("insert_many", batch)
+            while some := plain_part(calls[count : count + _BATCH]):
+                self._execute("insert_many", _batch(some, max(now, some[-1].job.created_at)))
+                count += len(some)
+        return count
 
     def _execute(self, name: str, parameters: Parameters) -> Cursor:
         return self._execute_now(self._names.get(name, name), parameters)
 
 
+def _batch(calls: Sequence[Call], now: float) -> Parameters:
+    waiting = any(call.parents for call in calls)
+    return _encoded([row(call, now) for call in calls] if waiting else [call.job for call in calls], now)  # is faster
+
+
 def _batched(rows: Sequence[object], now: float) -> Iterator[Parameters]:
     for start in range(0, len(rows), _BATCH):
-        yield {"batch": msgspec.json.encode(rows[start : start + _BATCH]).decode(), "now": now}
+        yield _encoded(rows[start : start + _BATCH], now)
+
+
+def _encoded(rows: Sequence[object], now: float) -> Parameters:
+    return {"batch": msgspec.json.encode(rows).decode(), "now": now}
 
 
 def rows_of(cursor: Cursor) -> list[Row]:

@@ -18,7 +18,7 @@ from autocron.store.driver import CALL_LIMIT, Parameters, Step, T
 from autocron.store.files import Identity, check_suitable, check_unchanged, identity
 from autocron.store.gate import Gate, gate_of
 from autocron.store.moved import check_moved, marker_query
-from autocron.store.placing import columns, row
+from autocron.store.placing import columns, plain_part, row
 from autocron.store.sqlite_errors import ERRORS, explain
 from autocron.store.sqlite_open import Opener
 from autocron.store.sqlite_session import Session, Sessions
@@ -290,9 +290,11 @@ class _Transaction:
         except ERRORS as error:
             raise explain(error, self._connections.path) from error
 
-    def insert(self, calls: Sequence[Call], now: float) -> None:
-        """Keep calls whose places are PLAIN."""
-        self.many("insert_many", [row(call, now) for call in calls])
+    def insert(self, calls: Sequence[Call], now: float) -> int:
+        """Keep the calls up to the first whose place is not PLAIN; give how many."""
+        plain = plain_part(calls)
+        self.many("insert_many", [row(call, now) for call in plain])
+        return len(plain)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
