@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _TAKE_BATCHES = {"insert_many"}
 _AT_COMMIT = {name: f"{name}_at_commit" for name in ("limit", "line_up", "free_key")}
-_BATCH = 1000  # rows
+_BATCH = 250  # rows; the server stores one while the next is made
 
 
 class Statements:
