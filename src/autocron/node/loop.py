@@ -52,8 +52,9 @@ if TYPE_CHECKING:
     from autocron.store.postgres_nodes import Membership
 
 TICK = 1.0  # seconds; the longest sleep, so that a step of the clock is seen
-REST = 0.0008  # seconds between two looks while all workers have plenty to do, or the store
+REST = 0.0008  # seconds between two looks while all workers have plenty to do
 REST_BESIDE_CALLS = 0.003  # the same while applications store calls
+REST_BESIDE_STORE = 0.005  # seconds; longer than most exchanges, whose end ends the rest
 SYNC_DELAY = 0.01  # seconds between a commit and its fsync
 ADVANCE_EVERY = 0.005  # seconds; at the latest, what moves no jobs is done, however many jobs are to be moved
 CALLED_LATELY = 0.1  # seconds
@@ -176,7 +177,7 @@ class Node:
         if self._crew.flooded:
             time.sleep(REST_BESIDE_CALLS if self._is_called() else REST)
         elif self._exchanger.under_way and not self._crew.has_unsent:  # nothing can be done with them before that ends
-            return bool(self._wakes.poll(REST * 1000))
+            return bool(self._wakes.poll(REST_BESIDE_STORE * 1000))
         return False
 
     def _is_called(self) -> bool:
