@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from databases import blocked
 from autocron.model import Call, Finished, Limit, NewJob, News, Parent, Placing, State
 from autocron.store import edges
 from autocron.store.base import Store
+from autocron.store.claiming import ANY, Claimer
+from autocron.store.exchange import Endings
 from autocron.store.postgres import PostgresDriver
 from autocron.store.postgres_connection import Kind
 from autocron.store.postgres_url import canonical
@@ -36,6 +39,11 @@ def stores(postgres: str) -> Iterator[tuple[Store, Store]]:
     app, node = (Store(PostgresDriver(url, kind, size, own_time=False)) for kind, size in kinds)
     with closing(app), closing(node):
         yield app, node
+
+
+def another_node(url: str) -> Store:
+
+    return Store(PostgresDriver(canonical(url), Kind.NODE, 1, own_time=False))
 
 
 def claim(node: Store) -> Claim:
@@ -77,3 +85,39 @@ def test_a_block_has_no_line_until_its_commit(stores: tuple[Store, Store]) -> No
         edges.insert(transaction, [call("a", limit="l"), call("b", limit="m")], 20.0)
         app.insert_all([call("c", limit="m"), call("d", limit="l")], 20.0)
     assert app.counts(20.0).by_state == {State.QUEUED: 4}
+
+
+def test_a_job_that_ends_while_another_node_looks_at_its_line_makes_room(
+    stores: tuple[Store, Store], postgres: str
+) -> None:
+    app, node = stores
+    with closing(another_node(postgres)) as other:
+        app.insert_all([call("a", limit="l")], 5.0)
+        (one,) = node.exchange([], 9, 20.0).claims
+        app.insert_all([call("b", limit="l")], 5.0)
+        with ThreadPoolExecutor() as beside:
+            with other._driver.transaction() as transaction:
+                claimer = Claimer(transaction, transaction.run("levels", {"now": 20.0}), 20.0, None)
+                claimer.claim({ANY: 9}, "")  # none, as `a` runs
+                end = beside.submit(node.exchange, [ended(one)], 0, 20.0)
+                wait([end], timeout=0.5)  # it may have to wait for this transaction
+            assert end.result(timeout=10).refused == []
+        assert [one.uuid for one in other.exchange([], 9, 20.0).claims] == ["b"]
+
+
+def test_nodes_that_end_jobs_under_the_same_limits_do_not_lock_each_other_out(
+    stores: tuple[Store, Store], postgres: str
+) -> None:
+    app, node = stores
+    with closing(another_node(postgres)) as other:
+        app.insert_all([call(f"{uuid}-{limit}", limit=limit, most=2) for uuid in "abc" for limit in "lm"], 5.0)
+        claims = {one.uuid: one for one in node.exchange([], 9, 20.0).claims}
+        assert {*claims} == {"a-l", "a-m", "b-l", "b-m"}
+        # Each ends its first job, then the other one.
+        with ThreadPoolExecutor() as beside:
+            with node._driver.transaction() as transaction:
+                steps = Endings([ended(claims["a-l"]), ended(claims["b-m"])], [], 20.0).steps
+                transaction.run_all(steps)
+                end = beside.submit(other.exchange, [ended(claims["a-m"]), ended(claims["b-l"])], 0, 20.0)
+                wait([end], timeout=0.5)
+            assert end.result(timeout=10).refused == []

@@ -52,7 +52,7 @@ class Endings:
     def __init__(self, transitions: Sequence[Transition], news: Sequence[News], now: float) -> None:
         finished = [one for one in transitions if isinstance(one, Finished)]
         requeued = [one for one in transitions if isinstance(one, Requeued)]
-        before = [*_tell(news), *_call_hooks(finished, now)]
+        before = [*_lock_lines(transitions), *_tell(news), *_call_hooks(finished, now)]
         ends = [*_finish(finished, now), *_requeue(requeued, now)]
         self._ends = slice(len(before), len(before) + len(ends))
         self.steps = [*before, *ends, *edges.steps(finished, now)]
@@ -74,6 +74,11 @@ class Endings:
         awaited += [uuid for uuid, *more in cancelled if more == [True]]
         stopped = [uuid for uuid, *_ in cancelled]
         return Exchange(late, [], due, cancelled=stopped, may_expire=self.may_expire, awaited=awaited)
+
+
+def _lock_lines(transitions: Sequence[Transition]) -> Iterator[Step]:
+    if transitions:
+        yield "lock_lines", {"uuids": to_json([one.uuid for one in transitions])}
 
 
 def _tell(news: Sequence[News]) -> Iterator[Step]:

@@ -144,6 +144,15 @@ select coalesce(json_agg(claim order by run_at, id), '[]')::text, (select count(
     ))::text from levels, clock
 ) from claimed;
 
+-- name: lock_lines
+-- Jobs are about to leave their places. All nodes lock lines in one order, and before anything else.
+select from {schema}.lines
+where exists (select from {schema}.limits) and limit_key = any (array(
+    select limit_key from {schema}.jobs
+    where uuid = any (array(select json_array_elements_text(%(uuids)s::json))) and limit_key <> ''
+))
+order by id for update;
+
 -- name: due_times
 -- Since when the jobs of a level have been due.
 with clock as materialized (select {clock} as now)

@@ -136,6 +136,10 @@ where id in (
     order by run_at, id limit :count
 ) and (begin_by is null or begin_by > :now);
 
+-- name: lock_lines
+-- Jobs are about to leave their places: nobody else can write.
+select 1 where false;
+
 -- name: due_times
 -- Since when the jobs of a level have been due.
 select run_at from jobs

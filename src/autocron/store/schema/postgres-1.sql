@@ -90,6 +90,7 @@ create table {schema}.joining (              -- what a block of calls leaves to 
 );
 
 -- Whoever lets a job wait under a limit again, or end: its line is looked at. A line that waits for an end is left alone.
+-- One that another node looks at just now may be about to wait for the end that this is: first that has to be over.
 create function {schema}.line_up() returns trigger language plpgsql as $$
 begin
     if exists (select from {schema}.joining) then
@@ -104,6 +105,7 @@ begin
 end $$;
 create function {schema}.give_place_back() returns trigger language plpgsql as $$
 begin
+    perform from {schema}.lines where limit_key = old.limit_key order by id for update;
     update {schema}.lines set next_at = 0 where limit_key = old.limit_key and next_at is null;
     return null;
 end $$;
