@@ -32,6 +32,10 @@ class Statements(Protocol):
         """Run a statement."""
         ...
 
+    def run_all(self, steps: Sequence[tuple[str, Any]]) -> list[list[tuple[Any, ...]]]:
+        """Run statements, each with its parameters; give the rows of each."""
+        ...
+
     def many(self, name: str, rows: Sequence[Any]) -> None:
         """Run a statement once for each row."""
         ...
@@ -84,6 +88,30 @@ class Bucket(NamedTuple):
             wanted = min(wanted, self.limit.concurrency - self.running)
         return max(0, wanted)
 
+    def after(self, begun: int, now: float) -> Bucket:
+        """Give the limit after so many jobs have begun."""
+        return self._replace(full_at=take(self.limit, self.full_at, now, begun), running=self.running + begun)
+
+    def next_at(self, first: float, now: float) -> float | None:
+        """Say when to look at a line whose first job is due at `first`; None: when one of those that run has ended."""
+        if self.limit.concurrency is not None and self.running >= self.limit.concurrency:
+            return None
+        return max(first, next_token(self.limit, self.full_at)) if tokens(self.limit, self.full_at, now) == 0 else first
+
+
+class Taken(NamedTuple):
+    """What was claimed at a place.
+
+    Attributes:
+        due: how many jobs were there.
+        begun: how many of them begin; the others have expired.
+        next_at: when the next one is due that is not yet.
+    """
+
+    due: int
+    begun: int
+    next_at: object
+
 
 class Claimed:
     """What was claimed, and what is left.
@@ -135,7 +163,7 @@ class Claimer:
         node: who claims.
 
     Attributes:
-        place: where jobs are being claimed just now.
+        place: where jobs are being claimed just now; one of several, unless one job is claimed.
         claimed: what was claimed.
     """
 
@@ -195,71 +223,72 @@ class Claimer:
     def _take_level(self, level: Level, count: int) -> int:
         plain = Place("", level.queue, level.priority)
         if level.line_at is None or level.line_at > self._now:
-            taken, next_at = self._claim(plain, count)
-            if taken < count:
-                self.claimed.exhaust(level.queue, level.priority, next_at)
-            return taken
+            one = self._claim({plain: count})[plain]
+            if one.due < count:
+                self.claimed.exhaust(level.queue, level.priority, one.next_at)
+            return one.due
         self._has_moved_lines = True
-        times = {plain: self._times(plain, count)}
-        for (key,) in self._statements.run("due_lines", self._parameters(plain, count)):
-            place = Place(key, level.queue, level.priority)
-            if bucket := self._bucket(place):
-                places = bucket.places(count, self._now)
-                times[place] = self._times(place, places) if places else []
-        taken = 0
-        for place, number in longest_due(times, count).items():
-            before = len(self.claimed.claims)
-            if number:
-                claimed, next_at = self._claim(place, number)
-                taken += claimed
-                if place is plain and number == len(times[plain]) < count:
-                    self.claimed.exhaust(level.queue, level.priority, next_at)
-            if place.limit_key and (number or not times[place]):
-                self._move_on(place, len(self.claimed.claims) - before)
+        buckets = self._due_buckets(plain, count)
+        places = {place: places for place, bucket in buckets.items() if (places := bucket.places(count, self._now))}
+        times = self._times({plain: count, **places})
+        chosen = {place: number for place, number in longest_due(times, count).items() if number}
+        taken = self._claim(chosen)
+        if plain in chosen and chosen[plain] == len(times[plain]) < count:
+            self.claimed.exhaust(level.queue, level.priority, taken[plain].next_at)
+        seen = {place: bucket for place, bucket in buckets.items() if place in chosen or not times.get(place)}
+        self._move_on(seen, taken)
+        return sum(one.due for one in taken.values())
+
+    def _due_buckets(self, level: Place, count: int) -> dict[Place, Bucket]:
+        """Give the lines of a level that are to be looked at, and the limits that they are under."""
+        lines = [level._replace(limit_key=key) for (key,) in self._run("due_lines", level, count=count)]
+        found = self._statements.run_all([("bucket", {**place._asdict(), "now": self._now}) for place in lines])
+        return {
+            place: Bucket(Limit(concurrency, burst, period), full_at, running)
+            for place, rows in zip(lines, found, strict=True)
+            for concurrency, burst, period, full_at, running in rows
+        }
+
+    def _times(self, places: Mapping[Place, int]) -> dict[Place, list[float]]:
+        """Give since when so many jobs have been due at most, at each place."""
+        steps = [("due_times", self._parameters(place, count=count)) for place, count in places.items()]
+        found = self._statements.run_all(steps)
+        return {place: [run_at for (run_at,) in rows] for place, rows in zip(places, found, strict=True)}
+
+    def _claim(self, numbers: Mapping[Place, int]) -> dict[Place, Taken]:
+        """Claim so many jobs of each place."""
+        rest = {"node": self._node, "pool": ANY}
+        steps = [("claim", self._parameters(place, count=number, **rest)) for place, number in numbers.items()]
+        taken: dict[Place, Taken] = {}
+        self.place = next(iter(numbers), None)  # with one job to be claimed there is only this one
+        for place, rows in zip(numbers, self._statements.run_all(steps), strict=True):
+            ((text, due, next_at, *_),) = rows
+            self.place, before = place, len(self.claimed.claims)
+            self.claimed.add(text, due)
+            taken[place] = Taken(due, len(self.claimed.claims) - before, next_at)
+        self.place = None
         return taken
 
-    def _times(self, place: Place, count: int) -> list[float]:
-        return [run_at for (run_at,) in self._statements.run("due_times", self._parameters(place, count))]
+    def _move_on(self, buckets: Mapping[Place, Bucket], taken: Mapping[Place, Taken]) -> None:
+        """Say when lines are to be looked at again, after what was taken from them."""
+        found = self._statements.run_all([("first_time", self._parameters(place)) for place in buckets])
+        steps: list[tuple[str, Any]] = []
+        for (place, bucket), ((next_at,),) in zip(buckets.items(), found, strict=True):
+            begun = taken[place].begun if place in taken else 0
+            after = bucket.after(begun, self._now)
+            if begun and after.limit.burst is not None:
+                steps.append(("take_tokens", self._parameters(place, full_at=after.full_at)))
+            if next_at is None:
+                steps.append(("drop_line", self._parameters(place)))
+            else:
+                steps.append(("set_line", self._parameters(place, next_at=after.next_at(next_at, self._now))))
+        self._statements.run_all(steps)
 
-    def _claim(self, place: Place, count: int) -> tuple[int, object]:
-        """Claim jobs that are there.
+    def _run(self, name: str, place: Place, **rest: Any) -> list[tuple[Any, ...]]:
+        return self._statements.run(name, self._parameters(place, **rest))
 
-        Returns:
-            How many of them were, those that have expired among them, and when the next one is due that is not yet.
-        """
-        self.place = place
-        wanted = {**self._parameters(place, count), "node": self._node, "pool": ANY}
-        ((text, due, next_at, *_),) = self._statements.run("claim", wanted)
-        self.claimed.add(text, due)
-        self.place = None
-        return int(due), next_at
-
-    def _move_on(self, place: Place, begun: int) -> None:
-        """Say when a line is to be looked at again, after so many of its jobs were claimed."""
-        bucket, now, where = self._bucket(place), self._now, {**place._asdict(), "now": self._now}
-        if bucket is None:
-            return
-        limit, full_at = bucket.limit, take(bucket.limit, bucket.full_at, now, begun)
-        if begun and limit.burst is not None:
-            self._statements.run("take_tokens", {**where, "full_at": full_at})
-        ((next_at,),) = self._statements.run("first_time", where)
-        if next_at is None:
-            self._statements.run("drop_line", where)
-            return
-        if limit.concurrency is not None and bucket.running >= limit.concurrency:
-            next_at = None
-        elif tokens(limit, full_at, now) == 0:
-            next_at = max(next_at, next_token(limit, full_at))
-        self._statements.run("set_line", {**where, "next_at": next_at})
-
-    def _bucket(self, place: Place) -> Bucket | None:
-        rows = self._statements.run("bucket", {"limit_key": place.limit_key, "now": self._now})
-        for concurrency, burst, period, full_at, running in rows:
-            return Bucket(Limit(concurrency, burst, period), full_at, running)
-        return None
-
-    def _parameters(self, place: Place, count: int) -> dict[str, Any]:
-        return {**place._asdict(), "now": self._now, "count": count}
+    def _parameters(self, place: Place, **rest: Any) -> dict[str, Any]:
+        return {**place._asdict(), "now": self._now, **rest}
 
 
 def read_levels(rows: Iterable[tuple[Any, ...]]) -> list[Level]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from socket import gethostname
 from time import monotonic, sleep
@@ -30,16 +30,15 @@ try:
     from autocron.store.postgres_joining import Joined
     from autocron.store.postgres_open import ensure_schema
     from autocron.store.postgres_pool import Lender, Pool
-    from autocron.store.postgres_statement import Statement, run_alone, run_together
-    from autocron.store.postgres_transaction import Statements
+    from autocron.store.postgres_statement import Statement, Transaction, run_alone, run_together
+    from autocron.store.postgres_transaction import Statements, by_cursors
 except ImportError as error:
     raise ConfigError(
         f"PostgreSQL needs a driver that is not installed ({error}): pip install 'autocron[postgres]'"
     ) from error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     import psycopg
 
@@ -123,23 +122,35 @@ class PostgresDriver:
 
     def batch(self, steps: Sequence[Step], read: Callable[[list[list[Row]]], T]) -> T:
         """Run statements as one transaction, in one round trip; what PostgreSQL stores `read` can always read."""
-        statements = [(self._without_cursor(name), dict(self._completed(values))) for name, values in steps]
+        statements = [(self._without_cursor(name), self._completed(values)) for name, values in steps]
         with self._lend(CALL_LIMIT, committing=True) as connection:
             return read(run_together(connection, statements))
 
     @contextmanager
     def transaction(self, limit: float = CALL_LIMIT) -> Generator[Statements]:
         """Run several statements as one; nothing of it is kept when the block raises."""
-        with self._lend(limit, committing=True) as connection, self._pipeline(connection), connection.transaction():
-            yield Statements(connection.pipeline, partial(self._execute, connection))
+        with self._lend(limit, committing=True) as connection:
+            if self._is_node:
+                with self._prepared(connection) as statements:
+                    yield statements
+            else:  # pgbouncer may stand between
+                with connection.transaction():
+                    yield Statements(by_cursors(connection.pipeline, partial(self._execute, connection)))
 
-    def _pipeline(self, connection: Connection) -> AbstractContextManager[Any]:
-        """Let the beginning and the end of a transaction be no round trips of their own, where no pgbouncer can be.
+    @contextmanager
+    def _prepared(self, connection: Connection) -> Generator[Statements]:
+        """Run statements that this session knows; the beginning of the transaction is no round trip of its own."""
+        transaction = Transaction(connection)
 
-        The driver ends a pipeline with a message that has no answer. What comes after a transaction is to pgbouncer the
-        beginning of the next one, for which it keeps a session of the server.
-        """
-        return connection.pipeline() if self._is_node else nullcontext()
+        def run_steps(steps: Iterable[Step]) -> list[list[Row]]:
+            return transaction.run([(self._without_cursor(name), self._completed(values)) for name, values in steps])
+
+        try:
+            yield Statements(run_steps)
+        except BaseException:
+            transaction.roll_back()
+            raise
+        transaction.commit()
 
     def join(self, connection: Any) -> Joined | None:
         """Take a place in the transactions of the caller's connection; None when it leads to another database.

@@ -170,17 +170,20 @@ where state = 'queued' and held is null and limit_key = %(limit_key)s and queue 
 order by run_at, id limit 1;
 
 -- name: due_lines
--- The lines of a level that are to be looked at, and that no other node looks at.
-select limit_key from {schema}.lines
-where next_at is not null and queue = %(queue)s and priority = %(priority)s and next_at <= (select {clock})
-order by next_at limit %(count)s for update skip locked;
+-- The lines of a level that are to be looked at, and that no other node looks at, nor at other lines under the same limits.
+with due as materialized (
+    select limit_key from {schema}.lines
+    where next_at is not null and queue = %(queue)s and priority = %(priority)s and next_at <= (select {clock})
+    order by next_at limit %(count)s for update skip locked
+)
+select key from {schema}.limits where key = any (array(select limit_key from due)) for no key update skip locked;
 
 -- name: bucket
--- A limit, when its bucket is full, and how many of its jobs run; no row: somebody else is at it.
+-- A limit, when its bucket is full, and how many of its jobs run: what was committed until its line was locked counts.
 select concurrency, burst, period, full_at - {clock} + %(now)s::float8, (
     select count(*) from {schema}.jobs where limit_key = %(limit_key)s and limit_key <> '' and state = 'running'
 )
-from {schema}.limits where key = %(limit_key)s for no key update skip locked;
+from {schema}.limits where key = %(limit_key)s;
 
 -- name: take_tokens
 -- The bucket will be full at another time.

@@ -13,7 +13,7 @@ from psycopg.rows import tuple_row
 from autocron.errors import ConfigError, StoreBusy, StoreError
 from autocron.store.postgres_connection import ERRORS
 from autocron.store.postgres_given import find_connection
-from autocron.store.postgres_transaction import Statements
+from autocron.store.postgres_transaction import Statements, by_cursors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -86,7 +86,7 @@ class Joined:
         is_alone = not found.is_begun and connection.autocommit
         pipeline = nullcontext() if is_alone else connection.pipeline()  # see PostgresDriver.transaction()
         with self._explained(committing=is_alone), pipeline, connection.transaction():
-            yield Statements(connection.pipeline, partial(self._execute, connection))
+            yield Statements(by_cursors(connection.pipeline, partial(self._execute, connection)))
             self._execute(connection, "notify", {"schema": self._schema, "text": "call"})
 
     def _found_again(self) -> Given:

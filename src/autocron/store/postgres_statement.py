@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from psycopg import errors, generators
 from psycopg.adapt import Transformer
-from psycopg.pq import ExecStatus
+from psycopg.pq import ExecStatus, TransactionStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Generator, Sequence
 
     from psycopg.pq.abc import PGconn, PGresult
 
+    from autocron.store.driver import Parameters
     from autocron.store.postgres_connection import Connection
     from autocron.store.rows import Row
 
-_PLACEHOLDER = re.compile(rb"%\((\w+)\)s")
+_PLACEHOLDER = re.compile(rb"%(?:\((\w+)\))?s")
 
 
 class Statement:
@@ -27,21 +29,29 @@ class Statement:
 
     Args:
         name: by which a connection knows it once it is prepared.
-        text: has ``%(name)s`` for each parameter.
+        text: has ``%(name)s`` for each parameter, or ``%s`` where they have an order.
     """
 
     def __init__(self, name: str, text: bytes) -> None:
         self.name = name.encode()
-        numbers: dict[bytes, int] = {}
-        self.text = _PLACEHOLDER.sub(lambda found: b"$%d" % numbers.setdefault(found[1], len(numbers) + 1), text)
-        self._names = [name.decode() for name in numbers]
+        numbers: dict[object, int] = {}
 
-    def values(self, parameters: Mapping[str, Any], encoding: str) -> list[bytes | None]:
+        def number(found: re.Match[bytes]) -> bytes:
+            return b"$%d" % numbers.setdefault(found[1] or found.start(), len(numbers) + 1)
+
+        self.text = _PLACEHOLDER.sub(number, text)
+        self._names = [name.decode() for name in numbers if isinstance(name, bytes)]
+
+    def values(self, parameters: Parameters, encoding: str) -> list[bytes | None]:
         """Give what is sent for the parameters, in the order of their numbers."""
-        return [_text(parameters[name], encoding) for name in self._names]
+        values = [parameters[name] for name in self._names] if isinstance(parameters, Mapping) else parameters
+        return [_text(value, encoding) for value in values]
 
 
-def run_alone(connection: Connection, statement: Statement, parameters: Mapping[str, Any]) -> int:
+_BEGIN, _COMMIT, _ROLLBACK = (Statement(name, name.encode()) for name in ("begin", "commit", "rollback"))
+
+
+def run_alone(connection: Connection, statement: Statement, parameters: Parameters) -> int:
     """Run a statement as a transaction of its own; give the number of rows that it returned or changed."""
     encoding, pgconn = connection.info.encoding, connection.pgconn
     pgconn.send_query_params(statement.text, statement.values(parameters, encoding))
@@ -51,8 +61,39 @@ def run_alone(connection: Connection, statement: Statement, parameters: Mapping[
     return int(result.command_tuples or 0)
 
 
-def run_together(connection: Connection, steps: Sequence[tuple[Statement, Mapping[str, Any]]]) -> list[list[Row]]:
-    """Run statements as one transaction, in one round trip; give the rows of each.
+class Transaction:
+    """A transaction of several round trips. It begins with the first statement.
+
+    Args:
+        connection: has no other transaction.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._is_begun = False
+
+    def run(self, steps: Sequence[tuple[Statement, Parameters]]) -> list[list[Row]]:
+        """Run statements in one round trip; give the rows of each."""
+        if not steps:
+            return []
+        if self._is_begun:
+            return run_together(self._connection, steps)
+        self._is_begun = True
+        return run_together(self._connection, [(_BEGIN, ()), *steps])[1:]
+
+    def commit(self) -> None:
+        """Keep what was done."""
+        if self._is_begun:
+            run_together(self._connection, [(_COMMIT, ())])
+
+    def roll_back(self) -> None:
+        """Keep nothing of it, if the connection is there to say so."""
+        if self._connection.pgconn.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
+            run_together(self._connection, [(_ROLLBACK, ())])
+
+
+def run_together(connection: Connection, steps: Sequence[tuple[Statement, Parameters]]) -> list[list[Row]]:
+    """Run statements in one round trip, as one transaction unless one is open; give the rows of each.
 
     Each is prepared when it comes for the first time on this connection.
     """

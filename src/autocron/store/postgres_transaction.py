@@ -9,7 +9,7 @@ import msgspec
 from autocron.store.placing import plain_part, row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     import psycopg
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     Cursor = psycopg.Cursor[tuple[Any, ...]]
     Execute = Callable[[str, Parameters], Cursor]
+    RunSteps = Callable[[Iterable[Step]], list[list[Row]]]
 
 _TAKE_BATCHES = {"insert_many"}
 _AT_COMMIT = {name: f"{name}_at_commit" for name in ("limit", "line_up", "free_key")}
@@ -30,13 +31,11 @@ class Statements:
     """Statements, all of which are kept or none.
 
     Args:
-        pipeline: that of the connection.
-        execute: runs one on it.
+        run_steps: runs some in one round trip, and gives the rows of each.
     """
 
-    def __init__(self, pipeline: Callable[[], AbstractContextManager[Any]], execute: Execute) -> None:
-        self._pipeline = pipeline
-        self._execute_now = execute
+    def __init__(self, run_steps: RunSteps) -> None:
+        self._run_steps = run_steps
         self._names: Mapping[str, str] = {}
 
     def defer(self) -> bool:
@@ -49,17 +48,14 @@ class Statements:
         (rows,) = self.run_all([(name, parameters)])
         return rows
 
-    def run_all(self, steps: Sequence[Step]) -> list[list[Row]]:
+    def run_all(self, steps: Iterable[Step]) -> list[list[Row]]:
         """Run statements in one round trip; give the rows of each."""
-        with self._pipeline():
-            cursors = [self._execute(*step) for step in steps]
-        return [rows_of(cursor) for cursor in cursors]
+        return self._run_steps((self._names.get(name, name), parameters) for name, parameters in steps)
 
     def many(self, name: str, rows: Sequence[Parameters]) -> None:
         """Run a statement once for each row, or for many rows at once where it takes a batch."""
-        with self._pipeline():
-            for values in _batched(rows, dict(rows[0])["now"]) if name in _TAKE_BATCHES else rows:
-                self._execute(name, values)
+        batches = _batched(rows, dict(rows[0])["now"]) if name in _TAKE_BATCHES else rows
+        self.run_all((name, values) for values in batches)
 
     def insert(self, calls: Sequence[Call], now: float) -> int:
         """Keep the calls up to the first whose place is not PLAIN; give how many.
@@ -67,14 +63,15 @@ class Statements:
         The server stores some while the next ones are looked at. Those that are made only then come at a later time.
         """
         count = 0
-        with self._pipeline():
-            while some := plain_part(calls[count : count + _BATCH]):
-                self._execute("insert_many", _batch(some, max(now, some[-1].job.created_at)))
-                count += len(some)
-        return count
 
-    def _execute(self, name: str, parameters: Parameters) -> Cursor:
-        return self._execute_now(self._names.get(name, name), parameters)
+        def batches() -> Iterator[Step]:
+            nonlocal count
+            while some := plain_part(calls[count : count + _BATCH]):
+                yield "insert_many", _batch(some, max(now, some[-1].job.created_at))
+                count += len(some)
+
+        self.run_all(batches())
+        return count
 
 
 def _batch(calls: Sequence[Call], now: float) -> Parameters:
@@ -89,6 +86,22 @@ def _batched(rows: Sequence[object], now: float) -> Iterator[Parameters]:
 
 def _encoded(rows: Sequence[object], now: float) -> Parameters:
     return {"batch": msgspec.json.encode(rows).decode(), "now": now}
+
+
+def by_cursors(pipeline: Callable[[], AbstractContextManager[Any]], execute: Execute) -> RunSteps:
+    """Give what runs steps on a connection whose sessions are not known.
+
+    Args:
+        pipeline: that of the connection.
+        execute: runs one on it.
+    """
+
+    def run_steps(steps: Iterable[Step]) -> list[list[Row]]:
+        with pipeline():
+            cursors = [execute(*step) for step in steps]
+        return [rows_of(cursor) for cursor in cursors]
+
+    return run_steps
 
 
 def rows_of(cursor: Cursor) -> list[Row]:

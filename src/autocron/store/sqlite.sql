@@ -161,7 +161,7 @@ where next_at is not null and queue = :queue and priority = :priority and next_a
 order by next_at limit :count;
 
 -- name: bucket
--- A limit, when its bucket is full, and how many of its jobs run; no row: somebody else is at it.
+-- A limit, when its bucket is full, and how many of its jobs run.
 select concurrency, burst, period, coalesce(full_at, 0), (
     select count(*) from jobs where limit_key = :limit_key and limit_key <> '' and state = 'running'
 )
