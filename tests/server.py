@@ -9,6 +9,8 @@ import tempfile
 import warnings
 from pathlib import Path
 
+import psutil
+
 
 class Server:
     """Runs until close(). What it has acknowledged is on the disk, as on a real one."""
@@ -34,7 +36,9 @@ class Server:
     def close(self) -> None:
         with contextlib.suppress(subprocess.CalledProcessError):  # it does not run
             self.stop("immediate")
-        self._server.cleanup()
+        # It would end the process that it has started; that has ended, and somebody else may reap it just now.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self._server.cleanup()
         shutil.rmtree(self._server.pgdata, ignore_errors=True)  # it leaves it when it was in use by a fork, too
 
     def _control(self, *words: str) -> None:
