@@ -241,8 +241,9 @@ class Claimer:
 
     def _due_buckets(self, level: Place, count: int) -> dict[Place, Bucket]:
         """Give the lines of a level that are to be looked at, and the limits that they are under."""
-        lines = [level._replace(limit_key=key) for (key,) in self._run("due_lines", level, count=count)]
-        found = self._statements.run_all([("bucket", {**place._asdict(), "now": self._now}) for place in lines])
+        rows = self._statements.run("due_lines", self._parameters(level, count=count))
+        lines = [level._replace(limit_key=key) for (key,) in rows]
+        found = self._statements.run_all([("bucket", self._parameters(place)) for place in lines])
         return {
             place: Bucket(Limit(concurrency, burst, period), full_at, running)
             for place, rows in zip(lines, found, strict=True)
@@ -283,9 +284,6 @@ class Claimer:
             else:
                 steps.append(("set_line", self._parameters(place, next_at=after.next_at(next_at, self._now))))
         self._statements.run_all(steps)
-
-    def _run(self, name: str, place: Place, **rest: Any) -> list[tuple[Any, ...]]:
-        return self._statements.run(name, self._parameters(place, **rest))
 
     def _parameters(self, place: Place, **rest: Any) -> dict[str, Any]:
         return {**place._asdict(), "now": self._now, **rest}
