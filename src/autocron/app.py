@@ -281,7 +281,7 @@ class App:
 
     def _keep(self, calls: Sequence[Pending], within: "Joined | None" = None) -> None:
         if not self._store_all(calls, within):
-            for one in [*calls]:
+            for one in [*calls]:  # all are made, or refused, before the first one runs
                 self._run_here(one)
 
     def _store_all(self, calls: Sequence[Pending], within: "Joined | None") -> bool:

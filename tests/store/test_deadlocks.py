@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
@@ -91,17 +90,16 @@ def test_a_job_that_ends_while_another_node_looks_at_its_line_makes_room(
     stores: tuple[Store, Store], postgres: str
 ) -> None:
     app, node = stores
+    refused: list[str] = []
     with closing(another_node(postgres)) as other:
         app.insert_all([call("a", limit="l")], 5.0)
         (one,) = node.exchange([], 9, 20.0).claims
         app.insert_all([call("b", limit="l")], 5.0)
-        with ThreadPoolExecutor() as beside:
-            with other._driver.transaction() as transaction:
-                claimer = Claimer(transaction, transaction.run("levels", {"now": 20.0}), 20.0, None)
-                claimer.claim({ANY: 9}, "")  # none, as `a` runs
-                end = beside.submit(node.exchange, [ended(one)], 0, 20.0)
-                wait([end], timeout=0.5)  # it may have to wait for this transaction
-            assert end.result(timeout=10).refused == []
+        with ExitStack() as later, other._driver.transaction() as transaction:
+            claimer = Claimer(transaction, transaction.run("levels", {"now": 20.0}), 20.0, None)
+            claimer.claim({ANY: 9}, "")  # none, as `a` runs
+            later.enter_context(blocked(postgres, lambda: refused.extend(node.exchange([ended(one)], 0, 20.0).refused)))
+        assert refused == []
         assert [one.uuid for one in other.exchange([], 9, 20.0).claims] == ["b"]
 
 
@@ -109,15 +107,15 @@ def test_nodes_that_end_jobs_under_the_same_limits_do_not_lock_each_other_out(
     stores: tuple[Store, Store], postgres: str
 ) -> None:
     app, node = stores
+    refused: list[str] = []
     with closing(another_node(postgres)) as other:
         app.insert_all([call(f"{uuid}-{limit}", limit=limit, most=2) for uuid in "abc" for limit in "lm"], 5.0)
         claims = {one.uuid: one for one in node.exchange([], 9, 20.0).claims}
         assert {*claims} == {"a-l", "a-m", "b-l", "b-m"}
-        # Each ends its first job, then the other one.
-        with ThreadPoolExecutor() as beside:
-            with node._driver.transaction() as transaction:
-                steps = Endings([ended(claims["a-l"]), ended(claims["b-m"])], [], 20.0).steps
-                transaction.run_all(steps)
-                end = beside.submit(other.exchange, [ended(claims["a-m"]), ended(claims["b-l"])], 0, 20.0)
-                wait([end], timeout=0.5)
-            assert end.result(timeout=10).refused == []
+        theirs = [ended(claims["a-m"]), ended(claims["b-l"])]
+        with ExitStack() as later, node._driver.transaction() as transaction:
+            transaction.run_all(Endings([ended(claims["a-l"])], [], 20.0).steps)
+            later.enter_context(blocked(postgres, lambda: refused.extend(other.exchange(theirs, 0, 20.0).refused)))
+            transaction.run_all(Endings([ended(claims["b-m"])], [], 20.0).steps)
+        assert refused == []
+        assert app.counts(20.0).by_state == {State.SUCCEEDED: 4, State.QUEUED: 2}

@@ -61,7 +61,7 @@ def hand() -> Hand:
 
 @pytest.fixture
 def config() -> SimpleNamespace:
-    return SimpleNamespace(settings=Settings(), are_limited=False)
+    return SimpleNamespace(settings=Settings(), has_limits=False)
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_nothing_goes_beside_where_it_must_not(
     exchanger: Exchanger, hand: Hand, other_hand: Hand, config: SimpleNamespace, why_not: str
 ) -> None:
     if why_not == "limits":
-        config.are_limited = True
+        config.has_limits = True
     elif why_not == "errors":
         other_hand.not_before = SystemClock().monotonic() + 60
     else:

@@ -22,7 +22,7 @@ class Stored(msgspec.Struct, frozen=True):
     ahead: float  # seconds by which the clock of the database is ahead of this machine's
     to_stop: list[str]  # jobs that run and are to be cancelled
     moving_to: str | None = None  # the database to which everything is being moved
-    are_limited: bool = False  # some jobs are under limits
+    has_limits: bool = False
 
 
 class Configuration:
@@ -49,7 +49,7 @@ class Configuration:
         self.is_known = False  # it was read once
         self.ahead = 0.0  # seconds by which the clock of the database is ahead of this machine's
         self.moving_to: str | None = None  # the database to which everything is being moved from here
-        self.are_limited = False  # some jobs are under limits, as far as is known
+        self.has_limits = False
 
     def now(self) -> float:
         """Give the time of the database."""
@@ -63,7 +63,7 @@ class Configuration:
         """Read it, on the store's thread; take() it then."""
         ahead = store.ahead(self._clock.now())
         settings, schedules = read_settings(store), store.schedules()
-        return Stored(settings, schedules, ahead, store.to_stop(), store.moving_to(), store.are_limited())
+        return Stored(settings, schedules, ahead, store.to_stop(), store.moving_to(), store.has_limits())
 
     def refresh(self) -> None:
         """Read it when somebody else has changed something; see that the files are still there."""
@@ -71,7 +71,7 @@ class Configuration:
 
     def take(self, stored: Stored) -> None:
         """Take over what was read."""
-        self.ahead, self.moving_to, self.are_limited = stored.ahead, stored.moving_to, stored.are_limited
+        self.ahead, self.moving_to, self.has_limits = stored.ahead, stored.moving_to, stored.has_limits
         self._set(stored.settings)
         for complaint in self._planner.load(stored.schedules):
             self._log(logging.ERROR, complaint)

@@ -1,4 +1,4 @@
-"""The exchange of jobs with the store: what has ended goes in, what is due comes out, one transaction at a time."""
+"""The exchange of jobs with the store: what has ended goes in, what is due comes out."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -133,7 +133,7 @@ class Exchanger:
         each other.
         """
         is_said = self._news or any(sent.news for sent in self._sent)
-        if self._beside is None or is_said or self._config.are_limited:
+        if self._beside is None or is_said or self._config.has_limits:
             return None
         return self._beside if self._clock.monotonic() >= self._beside.not_before else None
 

@@ -53,7 +53,7 @@ class Store:
         self.exchange = claims.exchange
         self.recover: Callable[[], tuple[list[Claim], list[str]]] = claims.recover
         self.held: Callable[[], list[Claim]] = claims.held
-        self.are_limited: Callable[[], bool] = claims.are_limited
+        self.has_limits: Callable[[], bool] = claims.has_limits
         self.to_stop: Callable[[], list[str]] = claims.to_stop
         self.join: Callable[[Any], Joined | None] = driver.join
         self.tell_nodes: Callable[[], None] = driver.tell_nodes

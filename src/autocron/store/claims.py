@@ -179,8 +179,8 @@ class Claims:
                 parked.append(self._park(row, error))
         return claims, parked
 
-    def are_limited(self) -> bool:
-        """Are there limits? Whoever ends jobs then locks their lines, too."""
+    def has_limits(self) -> bool:
+        """Are some jobs under limits? Whoever ends jobs then locks their lines, too."""
         return bool(self._driver.read("limits_after", ("", 1)))
 
     def to_stop(self) -> list[str]:

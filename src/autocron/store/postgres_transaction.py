@@ -75,8 +75,9 @@ class Statements:
 
 
 def _batch(calls: Sequence[Call], now: float) -> Parameters:
-    waiting = any(call.parents for call in calls)
-    return _encoded([row(call, now) for call in calls] if waiting else [call.job for call in calls], now)  # is faster
+    if any(call.parents for call in calls):
+        return _encoded([row(call, now) for call in calls], now)
+    return _encoded([call.job for call in calls], now)  # a row says the same, and takes longer
 
 
 def _batched(rows: Sequence[object], now: float) -> Iterator[Parameters]:

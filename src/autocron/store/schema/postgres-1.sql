@@ -90,7 +90,6 @@ create table {schema}.joining (              -- what a block of calls leaves to 
 );
 
 -- Whoever lets a job wait under a limit again, or end: its line is looked at. A line that waits for an end is left alone.
--- One that another node looks at just now may be about to wait for the end that this is: first that has to be over.
 create function {schema}.line_up() returns trigger language plpgsql as $$
 begin
     if exists (select from {schema}.joining) then
@@ -103,6 +102,7 @@ begin
         case when lines.next_at is null then null else least(lines.next_at, excluded.next_at) end;
     return null;
 end $$;
+-- A line that another node looks at just now may be about to wait for the end that this is: first that has to be over.
 create function {schema}.give_place_back() returns trigger language plpgsql as $$
 begin
     perform from {schema}.lines where limit_key = old.limit_key order by id for update;
