@@ -92,57 +92,10 @@ where uuid = any (array(select child from gone join {schema}.edges on parent = g
 select queue, priority, run_at - {clock} + %(now)s::float8, next_at - {clock} + %(now)s::float8 from {schema}.levels;
 
 -- name: claim
--- Take the jobs of a level that have been due for longest, unless they have expired or others are taking them; give the
--- claims, how many were due, and when the next is due that is not yet. A node that was declared dead takes nothing: nobody
--- would look after it. Without a queue, take them from the first level of a pool, give all levels, and which it was: none
--- where the jobs of several queues or those under limits are due, too.
-with clock as materialized (select {clock} as now),
-levels as materialized (select * from {schema}.levels where %(queue)s::text is null),
-due_levels as materialized (
-    select levels.* from levels, clock where least(run_at, next_at) <= now and %(pool)s::text in ('', queue)
-),
-place as materialized (
-    select %(limit_key)s::text collate "C" as limit_key, %(queue)s::text collate "C" as queue,
-        %(priority)s::integer as priority
-    where %(queue)s::text is not null
-    union all (
-        select '', queue, priority from due_levels
-        where 1 = (select count(distinct queue) from due_levels)
-            and not exists (select from due_levels where next_at is not null)
-        order by priority desc limit 1
-    )
-),
-due as materialized (
-    select ctid, begin_by is null or begin_by > (select now from clock) as is_wanted from {schema}.jobs
-    where state = 'queued' and held is null and limit_key = (select limit_key from place)
-        and queue = (select queue from place) and priority = (select priority from place)
-        and run_at <= (select now from clock)
-        and (%(node)s::bigint is null or exists (select from {schema}.nodes where id = %(node)s::bigint))
-    order by run_at, id limit %(count)s for update skip locked
-),
-claimed as (
-    update {schema}.jobs set state = 'running', attempt = attempt + 1, started_at = (select now from clock),
-        node = %(node)s::bigint, progress = null, output = ''
-    where ctid = any (array(select ctid from due where is_wanted))
-    returning id, run_at, case
-        when crashes + losses + retries = 0 and coalesce(begin_by::text, policy) is null and queue = 'default'
-        then json_build_array(uuid, attempt, task, arguments, %(now)s::float8) -- most are like that
-        else json_build_array(
-            uuid, attempt, task, arguments, %(now)s::float8, crashes, losses, retries,
-            begin_by + %(now)s::float8 - (select now from clock), policy, queue
-        ) end as claim
-)
-select coalesce(json_agg(claim order by run_at, id), '[]')::text, (select count(*) from due), (
-    select run_at from {schema}.jobs
-    where state = 'queued' and held is null and limit_key = (select limit_key from place)
-        and queue = (select queue from place) and priority = (select priority from place)
-        and run_at > (select now from clock)
-    order by run_at limit 1
-) - (select now from clock) + %(now)s::float8, (select queue from place), (select priority from place), (
-    select json_agg(json_build_array(
-        queue, priority, run_at - now + %(now)s::float8, next_at - now + %(now)s::float8
-    ))::text from levels, clock
-) from claimed;
+-- Take the jobs of a level that have been due for longest; see the function.
+select * from {schema}.claim(
+    %(limit_key)s, %(queue)s, %(priority)s, %(pool)s, %(count)s, %(now)s, %(node)s, %(clock)s
+);
 
 -- name: lock_lines
 -- Jobs are about to leave their places. All nodes lock lines in one order, and before anything else.

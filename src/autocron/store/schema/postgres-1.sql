@@ -347,3 +347,85 @@ begin
     where not exists (select from {schema}.settings where name = 'locked' and value = 'true')
     returning 1;
 end $$;
+
+-- Takes the jobs of a level that have been due for longest, unless they have expired or others are taking them; gives the
+-- claims, how many were due, and when the next is due that is not yet. A node that was declared dead takes nothing: nobody
+-- would look after it. Without a queue, takes them from the first level of a pool, gives all levels, and which it was: none
+-- where the jobs of several queues or those under limits are due, too. Most often there is one level only, which is the
+-- first look. It passes by all that was claimed and not vacuumed; the second one begins where it has arrived.
+create function {schema}.claim(
+    from_limit text, from_queue text, from_priority integer, pool text, most integer, asked_at float8, claimer bigint,
+    clock float8, out claims text, out due bigint, out next_at float8, out queue text, out priority integer,
+    out levels text
+) language plpgsql as $$
+#variable_conflict use_column
+declare
+    now float8 := coalesce(clock, extract(epoch from statement_timestamp()));
+    behind float8 := asked_at - now;
+    since float8 := '-infinity';
+    chosen tid[];
+begin
+    if from_queue is null then
+        from_limit := '';
+        select queue, priority, run_at into from_queue, from_priority, since from {schema}.jobs
+        where limit_key = '' and state = 'queued' and held is null
+        order by queue, priority desc, run_at limit 1;
+        if exists (select from {schema}.lines where next_at is not null) or exists (select from {schema}.paused)
+            or exists (select from {schema}.jobs where limit_key = '' and state = 'queued' and held is null
+                and queue = from_queue and priority < from_priority)
+            or exists (select from {schema}.jobs where limit_key = '' and state = 'queued' and held is null
+                and queue > from_queue)
+        then
+            since := '-infinity';
+            with levels as materialized (select * from {schema}.levels),
+            due as materialized (select * from levels where least(run_at, next_at) <= now and pool in ('', queue)),
+            first as (
+                select queue, priority from due
+                where 1 = (select count(distinct queue) from due)
+                    and not exists (select from due where next_at is not null)
+                order by priority desc limit 1
+            )
+            select (select queue from first), (select priority from first),
+                json_agg(json_build_array(queue, priority, run_at + behind, next_at + behind))
+            into from_queue, from_priority, levels from levels;
+        elsif from_queue is not null then
+            levels := json_build_array(json_build_array(from_queue, from_priority, since + behind, null));
+            if since > now or pool not in ('', from_queue) then
+                from_queue := null;
+            end if;
+        end if;
+    end if;
+    queue := from_queue;
+    priority := from_priority;
+    if queue is null then
+        claims := '[]';
+        due := 0;
+        return;
+    end if;
+    chosen := array(
+        select ctid from {schema}.jobs
+        where state = 'queued' and held is null and limit_key = from_limit and queue = from_queue
+            and priority = from_priority and run_at between since and now
+            and (claimer is null or exists (select from {schema}.nodes where id = claimer))
+        order by run_at, id limit most for update skip locked
+    );
+    due := cardinality(chosen);
+    with claimed as (
+        update {schema}.jobs
+        set state = 'running', attempt = attempt + 1, started_at = now, node = claimer, progress = null, output = ''
+        where ctid = any (chosen) and (begin_by is null or begin_by > now)
+        returning id, run_at, case
+            when crashes + losses + retries = 0 and coalesce(begin_by::text, policy) is null and queue = 'default'
+            then json_build_array(uuid, attempt, task, arguments, asked_at) -- most are like that
+            else json_build_array(
+                uuid, attempt, task, arguments, asked_at, crashes, losses, retries, begin_by + behind, policy, queue
+            ) end as claim
+    )
+    select coalesce(json_agg(claim order by run_at, id), '[]') into claims from claimed;
+    next_at := behind + (
+        select run_at from {schema}.jobs
+        where state = 'queued' and held is null and limit_key = from_limit and queue = from_queue
+            and priority = from_priority and run_at > now
+        order by run_at limit 1
+    );
+end $$;
