@@ -19,6 +19,7 @@ from autocron.model import NewJob, State
 from autocron.store.postgres import open_store
 from autocron.store.postgres_connection import Kind, connect
 from autocron.store.postgres_health import look_into
+from autocron.store.postgres_statement import Statement, run_alone
 from autocron.store.postgres_url import canonical, schema_of
 
 if TYPE_CHECKING:
@@ -96,6 +97,23 @@ def test_the_doctor_sees_pgbouncer(pooled: str, postgres: str) -> None:
     store.close()
     assert look_into(canonical(pooled)).pooled
     assert not look_into(canonical(postgres)).pooled
+
+
+def prepared_at(url: str) -> list[str]:
+    """Give what is prepared in the session of an application that runs a statement by itself."""
+    statement = Statement("greet", b"select %(name)s::text")
+    with connect(canonical(url), Kind.APPLICATION, time.monotonic() + 5) as connection:
+        for _ in range(3):
+            assert run_alone(connection, statement, {"name": "you"}) == 1
+        return [name for (name,) in connection.execute("select name from pg_prepared_statements").fetchall()]
+
+
+def test_what_is_sent_often_is_prepared_where_nothing_pools_connections(postgres: str) -> None:
+    assert prepared_at(postgres) == ["greet"]
+
+
+def test_nothing_is_prepared_behind_pgbouncer(pooled: str) -> None:
+    assert prepared_at(pooled) == []
 
 
 def test_the_connection_of_an_application_leaves_nothing_in_its_session(postgres: str) -> None:

@@ -55,7 +55,7 @@ _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # in JSON; PostgreSQL's texts c
 
 
 def open_store(address: str) -> Store:
-    """Give the store of an application or worker: nothing of a session is used, so pgbouncer may stand between."""
+    """Give the store of an application or worker: it needs nothing of a session, so pgbouncer may stand between."""
     return Store(PostgresDriver(address, Kind.APPLICATION, APPLICATION_CONNECTIONS), gethostname())
 
 

@@ -5,7 +5,7 @@
 -- be wrong. `offset 0` and a select where a join would do keep PostgreSQL from going through all jobs or edges.
 
 -- name: insert
--- Keep a call, unless the autocron lock is on. Applications prepare nothing, but a function's plan stays with its session.
+-- Keep a call, unless the autocron lock is on. The plan of a function stays where the statement may not be prepared.
 select from {schema}.enqueue(
     %(uuid)s, %(task)s, %(arguments)s, %(run_at)s, %(is_moment)s, %(created_at)s, %(begin_by)s, %(begins_by_moment)s,
     %(policy)s, %(queue)s, %(priority)s, %(limit_key)s, %(unique_key)s, %(clock)s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cached_property
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,12 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.prepared = set[bytes]()
+
+    @cached_property
+    def is_direct(self) -> bool:
+        """Nothing such as pgbouncer stands between, which tells a number of its own; so what is prepared stays."""
+        ((backend,),) = self.execute("select pg_backend_pid()").fetchall()
+        return bool(backend == self.info.backend_pid)
 
     def wait(self, gen: Generator[Any, Any, Any], interval: float = 0.1, timeout: float | None = None) -> Any:
         """Wait for the server until the deadline; what comes later would be the answer to something else."""

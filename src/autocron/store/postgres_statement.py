@@ -52,13 +52,31 @@ _BEGIN, _COMMIT, _ROLLBACK = (Statement(name, name.encode()) for name in ("begin
 
 
 def run_alone(connection: Connection, statement: Statement, parameters: Parameters) -> int:
-    """Run a statement as a transaction of its own; give the number of rows that it returned or changed."""
-    encoding, pgconn = connection.info.encoding, connection.pgconn
-    pgconn.send_query_params(statement.text, statement.values(parameters, encoding))
-    (result,) = connection.wait(generators.execute(pgconn))
+    """Run a statement as a transaction of its own; give the number of rows that it returned or changed.
+
+    It is prepared when it comes for the first time, unless something stands between that pools connections.
+    """
+    pgconn, values = connection.pgconn, statement.values(parameters, connection.info.encoding)
+    if not connection.is_direct:
+        pgconn.send_query_params(statement.text, values)
+        return int(_result(connection).command_tuples or 0)
+    if statement.name not in connection.prepared:
+        pgconn.send_prepare(statement.name, statement.text)
+        _result(connection)
+        connection.prepared.add(statement.name)
+    pgconn.send_query_prepared(statement.name, values)
+    return int(_result(connection).command_tuples or 0)
+
+
+def _result(connection: Connection) -> PGresult:
+    (result,) = connection.wait(generators.execute(connection.pgconn))
+    return _checked(connection, result)
+
+
+def _checked(connection: Connection, result: PGresult) -> PGresult:
     if result.status == ExecStatus.FATAL_ERROR:
-        raise errors.error_from_result(result, encoding=encoding)
-    return int(result.command_tuples or 0)
+        raise errors.error_from_result(result, encoding=connection.info.encoding)
+    return result
 
 
 class Transaction:
@@ -113,8 +131,7 @@ def run_together(connection: Connection, steps: Sequence[tuple[Statement, Parame
         name for name, result in zip(new, results, strict=False) if result.status == ExecStatus.COMMAND_OK
     )
     for result in results:
-        if result.status == ExecStatus.FATAL_ERROR:
-            raise errors.error_from_result(result, encoding=encoding)
+        _checked(connection, result)
     return [_rows(connection, result) for (result,) in answers[len(new) : -1]]
 
 
