@@ -148,8 +148,21 @@ def test_many_ends_are_stored_beside_a_claim(exchanger: Exchanger, hand: Hand, o
     assert len(other_hand.waiting) == 1
     assert hand.next() == ([], {"": 5})
     exchanger.exchange({"": 7})
+    assert hand.next() == ([], {"": 7})
     assert other_hand.next() == ([*few, *last], {})
-    assert hand.next() == (more, {"": 7})
+    exchanger.exchange({})
+    assert other_hand.next() == (more, {})
+    assert exchanger.idle
+
+
+def test_a_claim_leaves_many_ends_to_the_way_beside(exchanger: Exchanger, hand: Hand, other_hand: Hand) -> None:
+    few = end(exchanger, *many("a", WORTH_AHEAD - 1))
+    exchanger.exchange({"": 5})
+    ends = end(exchanger, *many("b", WORTH_AHEAD))
+    assert hand.next() == (few, {"": 5})
+    exchanger.exchange({"": 5})
+    assert hand.next() == ([], {"": 5})
+    assert other_hand.next() == (ends, {})
     assert exchanger.idle
 
 

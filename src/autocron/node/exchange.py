@@ -18,8 +18,8 @@ from autocron.store.claiming import earliest, next_moment
 from autocron.store.exchange import Exchange
 
 MAX_CLAIMS = 512
-WORTH_AHEAD = 64  # ends; for so many the next exchange is handed over before the one under way is done
-WORTH_BESIDE = 256  # the same where they go beside it: small exchanges cost more
+WORTH_AHEAD = 64  # ends; so many are stored before an exchange under way is done, or beside a claim that begins
+WORTH_BESIDE = 256  # the same beside a claim that is under way: small exchanges cost more, and the next is near
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,22 +145,33 @@ class Exchanger:
         return next_moment(self.due, pool)
 
     def exchange(self, wanted: Mapping[str, int]) -> None:
-        """Store what was said and what has ended, claim so many due jobs of these pools, unless the store is busy."""
-        if self._abandoned or not (wanted or self._transitions or self._news):
-            return
-        if self._may_send():
-            self._send(self._store, wanted)
-            return
-        beside, is_worth_it = self._way_beside(), len(self._transitions) >= WORTH_BESIDE
-        if beside and is_worth_it and not self._under_way_on(beside):
-            self._send(beside, {})
+        """Store what was said and what has ended, claim so many due jobs of these pools, unless the store is busy.
 
-    def _send(self, store: StoreAccess, wanted: Mapping[str, int]) -> None:
-        sent = _Sent(self._transitions, self._news, wanted, store)
+        Where there are two ways and many ends, one stores them while the other one claims.
+        """
+        if self._abandoned:
+            return
+        is_free, beside = self._may_send(), self._way_beside()
+        worth = WORTH_AHEAD if is_free and wanted else WORTH_BESIDE
+        if beside and len(self._transitions) >= worth and not self._under_way_on(beside):
+            self._send(beside, {}, *self._take())
+        if is_free and wanted and beside and self._under_way_on(beside):
+            self._send(self._store, wanted, [], {})
+        elif is_free and (wanted or self._transitions or self._news):
+            self._send(self._store, wanted, *self._take())
+
+    def _take(self) -> tuple[list[Transition], dict[str, News]]:
+        taken = self._transitions, self._news
         self._transitions, self._news = [], {}
+        return taken
+
+    def _send(
+        self, store: StoreAccess, wanted: Mapping[str, int], transitions: list[Transition], news: dict[str, News]
+    ) -> None:
+        sent = _Sent(transitions, news, wanted, store)
         self._sent.append(sent)
         self.look = self.look and not wanted
-        if not self._under_way_on(self._beside):
+        if store is self._store:
             self._due_beside = {}
         now = self._clock.now()
         store.submit(
