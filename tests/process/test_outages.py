@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     NewMachine = Callable[..., Lab]
     Run = Callable[[str], list[tuple[object, ...]]]
 
-CLAIM = b"set state = 'running', attempt = attempt + 1"
+CLAIM = b".claim("
 FAULTS = [Fault.REQUEST_LOST, Fault.ANSWER_LOST, pytest.param(Fault.ANSWER_SILENT, marks=pytest.mark.slow)]
 POUR = """
     def pour(count):
