@@ -155,9 +155,11 @@ class Exchanger:
         worth = WORTH_AHEAD if is_free and wanted else WORTH_BESIDE
         if beside and len(self._transitions) >= worth and not self._under_way_on(beside):
             self._send(beside, {}, *self._take())
-        if is_free and wanted and beside and self._under_way_on(beside):
+        if not is_free:
+            return
+        if wanted and beside and self._under_way_on(beside):
             self._send(self._store, wanted, [], {})
-        elif is_free and (wanted or self._transitions or self._news):
+        elif wanted or self._transitions or self._news:
             self._send(self._store, wanted, *self._take())
 
     def _take(self) -> tuple[list[Transition], dict[str, News]]:

@@ -105,7 +105,7 @@ class _Look:
         self._statements = statements("postgres_health", schema)
 
     def run(self) -> ServerHealth:
-        ((server, tls, local, backend),) = self._read("server")
+        ((server, tls, local),) = self._read("server")
         role = _role(self._read("rights"))
         version = tables = None
         if role is None:
@@ -115,7 +115,7 @@ class _Look:
             check_version(version, self._name)
             check_moved(self._connection.execute(marker_query(f"{self._schema}.").encode()).fetchall(), self._name)
             tables = self._tables()
-        pooled = backend != self._connection.info.backend_pid
+        pooled = not self._connection.is_direct
         return ServerHealth(server, tls, local, pooled, role, version, latest_version(), tables)
 
     def _tables(self) -> Tables:

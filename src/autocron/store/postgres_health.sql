@@ -4,7 +4,7 @@
 -- The server, and how this session reaches it.
 select current_setting('server_version_num')::integer,
     coalesce((select ssl from pg_stat_ssl where pid = pg_backend_pid()), false),
-    inet_server_addr() is null or inet_server_addr() <<= '127.0.0.0/8' or inet_server_addr() = '::1', pg_backend_pid();
+    inet_server_addr() is null or inet_server_addr() <<= '127.0.0.0/8' or inet_server_addr() = '::1';
 
 -- name: rights
 -- What this user may do with the tables: all, what a node does, what an application does, read. No row: no tables.
