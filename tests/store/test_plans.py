@@ -1,17 +1,24 @@
-"""How many jobs there are must not slow what runs for each job: SQLite finds the rows by an index and sorts nothing."""
+"""How many jobs there are must not slow what runs for each job: rows are found by an index, and nothing is sorted."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from contextlib import closing
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 import apsw
 import pytest
 
 from autocron.store.base import load_statements
+from autocron.store.postgres import open_node_store, statements
+from autocron.store.postgres_connection import Connection, Kind, connect
+from autocron.store.postgres_statement import Statement
+from autocron.store.postgres_url import canonical, schema_of
 from autocron.store.sqlite import open_store
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 INDEXES = {
@@ -110,3 +117,68 @@ def test_no_other_statement_looks_at_jobs(connection: apsw.Connection) -> None:
         name for name in statements if re.search(r"\b(SCAN|SEARCH) jobs\b", str(plan(connection, statements[name])))
     }
     assert looking == INDEXES.keys() | MAY_GROW
+
+
+# PostgreSQL. A node's session keeps the plans that it makes when it begins, when there may be next to nothing.
+
+OF_FEW = {  # indexes that hold few jobs, so that they may be gone through
+    "running": "jobs_running",
+    "held": "jobs_running",
+    "find_running": "jobs_running",
+    "find_held": "jobs_held",
+    "held_reasons": "jobs_held",
+    "release_held": "jobs_held",
+    "to_stop": "jobs_to_stop",
+    "next_expiry": "jobs_begin_by",  # its first
+    "find_failed": "jobs_failed",  # its last
+}
+FILLED = {"empty": 0, "tiny": 3, "analysed": 5000}
+
+
+@pytest.fixture(params=FILLED)
+def session(request: pytest.FixtureRequest, postgres: str) -> Iterator[Connection]:
+    """A node's session, begun when there were so many jobs."""
+    url = canonical(postgres)
+    with closing(open_node_store(url)) as store:
+        store.settings()
+    with connect(url, Kind.NODE, monotonic() + 60) as opened:
+        if number := FILLED[request.param]:
+            schema = schema_of(url)
+            filling = f"""
+                insert into {schema}.jobs (uuid, task, arguments, state, run_at, created_at, finished_at, expires_at,
+                    schedule, slot, limit_key)
+                select n, 'app.work', '[]', (array['queued', 'succeeded', 'succeeded', 'running', 'failed'])[n % 5 + 1],
+                    n, n, n, case when n % 5 in (1, 2, 4) then n end, case when n % 2 = 0 then 'nightly' end, n,
+                    case when n % 7 = 0 then 'few' else '' end
+                from generate_series(1, {number}) as n
+            """
+            opened.execute(filling.encode())
+            opened.execute(f"vacuum analyze {schema}.jobs".encode())
+        yield opened
+
+
+def plans(connection: Connection, schema: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Give each statement's name and each node of its plan."""
+    for name, text in statements("postgres", schema).items():
+        query = b"explain (generic_plan, format json) " + Statement(name, text).text
+        ((plan,),) = connection.execute(query, prepare=False).fetchall()
+        for node in nodes_of(plan[0]["Plan"]):
+            yield name, node
+
+
+def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for below in plan.get("Plans", []):
+        yield from nodes_of(below)
+
+
+def test_a_session_that_began_with_few_jobs_finds_many_by_an_index(session: Connection, postgres: str) -> None:
+    found, gone_through = set[str](), dict[str, str]()
+    for name, node in plans(session, schema_of(canonical(postgres))):
+        index, is_scan = node.get("Index Name", ""), node["Node Type"] in ("Seq Scan", "Index Scan", "Index Only Scan")
+        if index.startswith("jobs_") and "Index Cond" in node:
+            found.add(name)
+        elif node.get("Relation Name") == "jobs" and is_scan and OF_FEW.get(name) != index:
+            gone_through[name] = index
+    assert gone_through.keys() <= MAY_GROW, gone_through
+    assert found >= {"tell", "call_hooks", "finish", "requeue", "get", "final_among", "keep_step", "cancel", "expire"}

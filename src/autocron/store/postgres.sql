@@ -198,6 +198,7 @@ delete from {schema}.limits where key in (
     select key from {schema}.limits
     where key in (select json_array_elements_text(%(keys)s::json)) and full_at <= {clock} and not exists (
         select from {schema}.jobs where limit_key = key and limit_key <> '' and state in ('waiting', 'queued', 'running')
+        offset 0
     )
     order by key for update skip locked
 );
@@ -243,7 +244,7 @@ with batch as materialized (
     order by 1
 )
 update {schema}.jobs set progress = coalesce(value->>2, progress), output = coalesce(value->>3, output)
-from batch where jobs.uuid = batch.uuid and jobs.attempt = batch.attempt and state || '' = 'running'
+from batch where jobs.uuid = any (array[batch.uuid]) and jobs.attempt = batch.attempt and state || '' = 'running'
 returning jobs.uuid;
 
 -- name: call_hooks
@@ -254,9 +255,10 @@ batch as materialized (
     from json_array_elements(%(batch)s::json) as value
 ),
 failing as materialized (
-    select batch.arguments from batch join {schema}.jobs using (uuid, attempt)
-    where state || '' = 'running' and task not in (select name from {schema}.failure_hooks)
-    order by uuid for update of jobs
+    select batch.arguments from batch, {schema}.jobs
+    where jobs.uuid = any (array[batch.uuid]) and jobs.attempt = batch.attempt
+        and state || '' = 'running' and task not in (select name from {schema}.failure_hooks)
+    order by batch.uuid for update of jobs
 )
 insert into {schema}.jobs (uuid, task, arguments, state, run_at, created_at)
 select gen_random_uuid()::text, name, failing.arguments, 'queued', now, now from failing, {schema}.failure_hooks, clock
@@ -264,7 +266,6 @@ returning uuid;
 
 -- name: finish
 -- Claimed jobs have reached their final states; what comes too late changes nothing, and is given. What is awaited, too.
--- The empty text keeps PostgreSQL from going through all that runs.
 with clock as materialized (select {clock} - %(now)s::float8 as ahead),
 batch as materialized (
     select value->>0 as uuid, (value->>1)::integer as attempt, value from jsonb_array_elements(%(batch)s::jsonb) as value
@@ -275,7 +276,7 @@ ended as (
         started_at = (value->>6)::float8 + ahead, finished_at = (value->>7)::float8 + ahead,
         expires_at = (value->>8)::float8 + ahead, node = null
     from batch, clock
-    where jobs.uuid = batch.uuid and jobs.attempt = batch.attempt and state || '' = 'running'
+    where jobs.uuid = any (array[batch.uuid]) and jobs.attempt = batch.attempt and state || '' = 'running'
     returning jobs.uuid, awaited
 )
 select
@@ -296,7 +297,7 @@ ended as (
         past_attempts = case when value->>6 is null then past_attempts
             else concat('[', nullif(substr(past_attempts, 2, length(past_attempts) - 2), '') || ',', value->>6, ']') end
     from batch, clock
-    where jobs.uuid = batch.uuid and jobs.attempt = batch.attempt and state || '' = 'running'
+    where jobs.uuid = any (array[batch.uuid]) and jobs.attempt = batch.attempt and state || '' = 'running'
     returning jobs.uuid
 )
 select coalesce(json_agg(uuid), '[]')::text from batch where uuid not in (select uuid from ended);
@@ -355,7 +356,7 @@ order by started_at, id;
 -- What was claimed with a job, if it still runs.
 select json_build_array(
     json_build_array(uuid, attempt, task, arguments, started_at, crashes, losses, retries, begin_by, policy, queue)
-)::text from {schema}.jobs where uuid = %s and attempt = %s and state = 'running';
+)::text from {schema}.jobs where uuid = %s and attempt = %s and state || '' = 'running';
 
 -- name: get
 -- Everything about one job whose result has not expired.
@@ -379,7 +380,8 @@ with recursive members (uuid) as (
         select child from {schema}.edges where parent = uuid union all select parent from {schema}.edges where child = uuid
     ) as edge (other)
 )
-select uuid, task from members join {schema}.jobs using (uuid) where expires_at is null or expires_at > {clock}
+select uuid, task from {schema}.jobs
+where uuid = any (array(select uuid from members)) and (expires_at is null or expires_at > {clock})
 order by id;
 
 -- name: find_running
@@ -419,7 +421,7 @@ order by finished_at desc limit %(count)s;
 -- Which of these jobs have come to their end, or are unknown.
 select uuid from json_array_elements_text(%(uuids)s::json) as asked (uuid)
 where not exists (
-    select from {schema}.jobs where jobs.uuid = asked.uuid and state in ('waiting', 'queued', 'running')
+    select from {schema}.jobs where jobs.uuid = asked.uuid and state in ('waiting', 'queued', 'running') offset 0
 );
 
 -- name: count_states
@@ -468,12 +470,12 @@ delete from {schema}.paused where queue = %s;
 -- name: release_held
 -- Some jobs that were parked as these tasks were unknown may run: the code has them now.
 update {schema}.jobs set held = null
-where uuid in (
+where uuid = any (array(
     select uuid from {schema}.jobs
     where held like 'unknown task%%' and held is not null
         and task in (select json_array_elements_text(%(tasks)s::json))
     limit 1000 for update skip locked
-);
+));
 
 -- name: calls
 -- Jobs in the order of their uuids, with the arguments where they are queued; large ones are not worth reading.
@@ -495,8 +497,10 @@ where jobs.uuid = value->>0 and jobs.uuid = any (array(select uuid from free));
 delete from {schema}.jobs where ctid = any (array(
     select ctid from {schema}.jobs
     where expires_at <= (select {clock}) and not exists (
-        select from {schema}.edges join {schema}.jobs as other on other.uuid = child
-        where parent = jobs.uuid and other.state in ('waiting', 'queued', 'running') offset 0
+        select from {schema}.edges
+        where parent = jobs.uuid
+            and (select state from {schema}.jobs as other where other.uuid = child) in ('waiting', 'queued', 'running')
+        offset 0
     )
     order by expires_at limit %(count)s for update skip locked
 ))
@@ -613,7 +617,7 @@ select value from {schema}.steps where uuid = %s and name = %s;
 -- A job has done a step; an attempt that does not hold the job any more keeps nothing.
 insert into {schema}.steps (uuid, name, value)
 select %(uuid)s, %(name)s, %(value)s where exists (
-    select from {schema}.jobs where uuid = %(uuid)s and attempt = %(attempt)s and state = 'running'
+    select from {schema}.jobs where uuid = %(uuid)s and attempt = %(attempt)s and state || '' = 'running'
 )
 on conflict (uuid, name) do update set value = excluded.value;
 
