@@ -94,6 +94,14 @@ def test_without_capacity_nothing_is_claimed_but_the_next_time_is_known(store: S
     assert not store.exchange([], 0, 40.0).claims
 
 
+def test_a_rehearsal_changes_nothing(store: Store) -> None:
+    store.insert(job("a"))
+    before = store.get("a", 20.0)
+    store.rehearse(20.0)
+    assert store.get("a", 20.0) == before
+    assert [claim.attempt for claim in store.exchange([], 2, 20.0).claims] == [1]
+
+
 def test_an_empty_store_has_no_next_time(store: Store) -> None:
     assert store.exchange([], 3, 20.0).next_due is None
 

@@ -96,6 +96,11 @@ class Exchanger:
         """Use this other way to the same store while the first one is busy."""
         self._beside = store
 
+    def rehearse(self) -> None:
+        """Have the database make its plans, on each way to it; if it cannot, the first exchange will say so."""
+        for store in filter(None, (self._store, self._beside)):
+            store.submit(lambda store: store.rehearse(self._clock.now()), lambda _: None)
+
     def tell(self, news: News) -> None:
         """Take what a running job has said; the next exchange stores it."""
         self._news[news.uuid] = news.after(self._news.get(news.uuid))

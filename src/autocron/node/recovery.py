@@ -52,6 +52,7 @@ class Recovery:
         self._store.works()
         self._exchanger.report_bad_rows(result.lost, result.unstorable, result.parked)
         self._config.load()
+        self._exchanger.rehearse()
         if lost := len(result.lost):
             failed = sum(isinstance(transition, Finished) for transition in result.lost)
             text = (

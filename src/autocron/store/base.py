@@ -51,6 +51,7 @@ class Store:
         claims = Claims(driver)
         self.become: Callable[[int], None] = claims.become
         self.exchange = claims.exchange
+        self.rehearse: Callable[[float], None] = claims.rehearse
         self.recover: Callable[[], tuple[list[Claim], list[str]]] = claims.recover
         self.held: Callable[[], list[Claim]] = claims.held
         self.has_limits: Callable[[], bool] = claims.has_limits
