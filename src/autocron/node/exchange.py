@@ -97,7 +97,7 @@ class Exchanger:
         self._beside = store
 
     def rehearse(self) -> None:
-        """Have the database make its plans, on each way to it; if it cannot, the first exchange will say so."""
+        """Have the database make its plans, on each way to it."""
         for store in filter(None, (self._store, self._beside)):
             store.submit(lambda store: store.rehearse(self._clock.now()), lambda _: None)
 

@@ -82,8 +82,10 @@ class Sharing:
         if self._colleagues is None:
             return
         if self._has_news and (self._exchanger.is_behind or not self._exchanger.under_way):
-            self._has_news = False
-            if not (is_working and self._crew.room()):
+            if is_working and self._crew.room():
+                self._has_news = self._exchanger.under_way
+            else:
+                self._has_news = False
                 self._colleagues.offer_work()
         if self._awaited and self._awaited[0][0] <= now:
             due = [uuid for moment, uuid in self._awaited if moment <= now]
