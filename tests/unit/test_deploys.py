@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from autocron import wire
-from autocron.clock import SystemClock
 from autocron.model import NewJob, QueuedCall, Requeued
 from autocron.node import deploys
 from autocron.node.access import StoreAccess
@@ -31,14 +30,30 @@ def report(tasks: dict[str, str], mtime: float, imported: tuple[str, ...] = ("ap
     )
 
 
+class Time:
+    moment = 100.0
+
+    def now(self) -> float:
+        return self.moment
+
+    def monotonic(self) -> float:
+        return self.moment
+
+
 class AtOnce:
+    """Works at once, or in so many seconds."""
+
     def __init__(self, store: Store) -> None:
         self.store = store
         self.number = 0
+        self.time = Time()
+        self.seconds = 0.0
 
     def submit(self, work: Callable[[Store], Any], done: Callable[[Any], None]) -> None:
         self.number += 1
-        done(work(self.store))
+        result = work(self.store)
+        self.time.moment += self.seconds
+        done(result)
 
 
 class Node:
@@ -50,8 +65,9 @@ class Node:
         self.said: list[str] = []
         self.released = 0
         self.thread = AtOnce(store)
-        access = StoreAccess(self.thread, SystemClock(), lambda *_: None, lambda: None)
-        self.deploys = Deploys(access, lambda: self.generation, self.say, self.release)
+        self.time = self.thread.time
+        access = StoreAccess(self.thread, self.time, lambda *_: None, lambda: None)
+        self.deploys = Deploys(access, lambda: self.generation, self.time, self.say, self.release)
 
     def say(self, level: int, text: str) -> None:
         assert level == logging.ERROR
@@ -172,6 +188,26 @@ def test_a_check_that_was_not_finished_is_begun_again(node: Node, store: Store) 
     other = Node(store)
     other.deploy(mail)
     assert len(node.held()) == 8
+
+
+def test_a_check_takes_a_small_part_of_the_time(node: Node, store: Store) -> None:
+    for number in range(6):
+        insert(store, str(number), arguments="[[],{}]")
+    node.thread.seconds = 0.5
+    node.deploys.reported(report({"mail": describe(mail)}, 1.0))
+    assert node.deploys.next_look() == [0.0]
+    assert node.check() == 1
+    assert node.deploys.next_look() == [105.5]
+    node.time.moment = 105.4
+    assert node.check() == 0
+    node.time.moment = 105.5
+    assert node.check() == 1
+    assert len(node.held()) == 4
+    node.time.moment = node.deploys.next_look()[0]
+    node.thread.seconds = 0.0
+    assert node.check() == 2
+    assert len(node.held()) == 6
+    assert node.deploys.next_look() == []
 
 
 def test_what_a_worker_could_not_read_is_tried_with_other_code(node: Node, store: Store) -> None:

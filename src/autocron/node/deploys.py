@@ -8,6 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from autocron import wire
+from autocron.clock import Clock
 from autocron.model import QueuedCall
 from autocron.node.access import StoreAccess
 from autocron.node.storage import Log
@@ -15,6 +16,7 @@ from autocron.signatures import misfit
 from autocron.store.base import Store
 
 BATCH = 500  # jobs at a time: a millisecond or two, so that claims wait for no more than that
+REST = 10  # times as long as the last ones took, until the next: what is due must run meanwhile
 TOLD = 5  # reasons
 _BY_THE_CODE = ("unknown task", "its arguments do not fit", "its arguments cannot be read", "its row cannot be used")
 
@@ -25,15 +27,17 @@ class Deploys:
     Args:
         store: where they are.
         generation: says which one the reports are of.
+        clock: tells how long that takes.
         log: takes what there is to say.
         released: called when jobs were let go.
     """
 
     def __init__(
-        self, store: StoreAccess, generation: Callable[[], int], log: Log, released: Callable[[], None]
+        self, store: StoreAccess, generation: Callable[[], int], clock: Clock, log: Log, released: Callable[[], None]
     ) -> None:
         self._store = store
         self._generation_now = generation
+        self._clock = clock
         self._log = log
         self._released = released
         self._generation = -1
@@ -41,6 +45,7 @@ class Deploys:
         self._mark = ""  # of the code that the jobs are checked against
         self._after: str | None = None  # the last job that was checked; None: all are
         self._under_way = False
+        self._begun_at = self._rested_at = 0.0
         self._parked = Counter[str]()
 
     def reported(self, report: wire.Report) -> None:
@@ -58,11 +63,16 @@ class Deploys:
         self._after = ""
         self._parked.clear()
 
+    def next_look(self) -> list[float]:
+        """Say when to check some more."""
+        return [] if self._after is None or self._under_way else [self._rested_at]
+
     def check(self) -> None:
         """Check some more, if there is something to check."""
-        if self._after is None or self._under_way:
+        now = self._clock.monotonic()
+        if self._after is None or self._under_way or now < self._rested_at:
             return
-        self._under_way = True
+        self._under_way, self._begun_at = True, now
         after, mark, tasks = self._after, self._mark, self._tasks
         self._store.submit(
             lambda store: _check(store, after, mark, tasks), lambda found: self._checked(mark, found), self._failed
@@ -73,6 +83,8 @@ class Deploys:
 
     def _checked(self, mark: str, found: "Found") -> None:
         self._under_way = False
+        now = self._clock.monotonic()
+        self._rested_at = now + REST * (now - self._begun_at)
         if mark != self._mark:  # of a generation that has passed meanwhile: begin again
             return
         self._after = found.last

@@ -110,7 +110,7 @@ class Node:
         self._recovery = Recovery(access, self._exchanger, config, self.log, clock)
         self._cancelling = Cancelling(access, config, self._crew, clock)
         self._reports = Reports(access, config, clock, self._declared)
-        self._deploys = Deploys(access, lambda: self._crew.generation, self.log, self.woken)
+        self._deploys = Deploys(access, lambda: self._crew.generation, clock, self.log, self.woken)
         self._scheduler = Scheduler(access, self._planner, config, self.log, self._fired)
         self._sharing = Sharing(self._crew, self._exchanger, self._recovery, self._audience, self._store_thread)
         if membership:
@@ -203,6 +203,8 @@ class Node:
             moments.append(self._store.not_before)
         elif self._ending.running:
             moments += [moment - wall + now for moment in self._due_moments()]
+            if self._recovery.done:
+                moments += self._deploys.next_look()
         if self._crew.must_be_polled:
             moments.append(now + WORKER_POLL)
         return max(0.0, min(moments) - now)
