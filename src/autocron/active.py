@@ -33,7 +33,7 @@ def _nothing() -> None:
 class Active:
     """A database in use by this process."""
 
-    place: Place | None  # None: given with its store
+    place: Place | None  # None: given with what opens its store
     durability: Durability
     link: Link | None = None
     grace: float = StoredSettings().grace
@@ -43,11 +43,13 @@ class Active:
     ring: Callable[[], bool] = _silence  # wakes the node where there is no link; False when nobody is there
     look: Callable[[], None] = _nothing  # has the node read settings and schedules
     _waiting: Waiting | None = None  # made when it is first needed
+    opener: "Callable[[], Store] | None" = None
     _store: "Store | None" = None
     opening: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         if self.place is not None:
+            self.opener = partial(open_store, self.place, durability=self.durability)
             self._bell = Bell(self.place.files)
             self.ring = self._bell.ring
             self.look = partial(bell.look, self.place.files)
@@ -56,14 +58,10 @@ class Active:
     def store(self) -> "Store":
         """The store, opened by its first use."""
         if self._store is None:
-            assert self.place is not None
+            assert self.opener is not None
             with self.opening:
-                self._store = self._store or open_store(self.place, durability=self.durability)
+                self._store = self._store or self.opener()
         return self._store
-
-    @store.setter
-    def store(self, store: "Store") -> None:
-        self._store = store
 
     @property
     def source(self) -> Link | Waiting | None:
@@ -107,6 +105,7 @@ class Active:
 
     def close(self) -> None:
         """Close what is open; the next use opens it again."""
-        self.store.close()
+        if self._store is not None:
+            self._store.close()
         if self._bell is not None:
             self._bell.close()

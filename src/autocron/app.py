@@ -181,13 +181,10 @@ class App:
             finally:
                 active.close()
 
-    def become_worker(
-        self, store: "Store", max_payload: int, wake: Callable[[], bool], look: Callable[[], None]
-    ) -> None:
-        """Let calls made here be stored in this store; start() does nothing any more."""
+    def become_worker(self, database: Active) -> None:
+        """Let calls made here be stored in this database; start() does nothing any more."""
         self._is_worker = True
-        self._active = Active(None, "normal", ring=wake, look=look)
-        self._active.store, self._active.max_payload = store, max_payload
+        self._active = database
 
     @property
     def now(self) -> float:
@@ -509,16 +506,9 @@ def transaction(connection: Any = None) -> AbstractContextManager[None]:
     return _app.transaction(connection)
 
 
-def become_worker(store: "Store", max_payload: int, wake: Callable[[], bool], look: Callable[[], None]) -> None:
-    """Make this process one whose calls are stored and whose start() does nothing.
-
-    Args:
-        store: where they are stored.
-        max_payload: bytes of arguments that are stored at most.
-        wake: tells the node that there may be something to do; False when it cannot.
-        look: has the node read settings and schedules.
-    """
-    _app.become_worker(store, max_payload, wake, look)
+def become_worker(database: Active) -> None:
+    """Make this process one whose calls are stored in this database and whose start() does nothing."""
+    _app.become_worker(database)
 
 
 def lifespan(

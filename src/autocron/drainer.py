@@ -129,7 +129,7 @@ class Drainer:
         function = self._registry.functions.get(claim.task)
         if function is None:
             return Unrunnable(f"unknown task {claim.task!r}")
-        job = Job(claim, StoredSteps(self._store, Settings().max_payload, claim))
+        job = Job(claim, StoredSteps(lambda: self._store, Settings().max_payload, claim))
         parents = self._store.get_all(parents_in(claim.arguments))
         outcome = inline.attempt(claim, job, parents, function, now)
         if job.last_progress is not None:

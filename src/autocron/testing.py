@@ -120,8 +120,9 @@ class _Keeper(_TestApp):
         self.store = store
         self.calls: list[Call] = []
         self._drainer = Drainer(store, tasks.registry, clock)
-        self._active = Active(None, "normal", max_payload=Settings().max_payload, look=self._drainer.look)
-        self._active.store = store
+        self._active = Active(
+            None, "normal", max_payload=Settings().max_payload, look=self._drainer.look, opener=lambda: store
+        )
         self._draining = threading.RLock()
 
     def enqueue(self, task: AnyTask, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TaskResult[Any]:

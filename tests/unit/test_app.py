@@ -31,6 +31,7 @@ from autocron import (
     program,
     wire,
 )
+from autocron.active import Active
 from autocron.app import App
 from autocron.clock import SystemClock
 from autocron.names import new_uuid
@@ -388,7 +389,9 @@ def test_in_a_worker_start_does_nothing_and_calls_are_stored(app: App, registry:
     home.mkdir()
     store = open_store(home / "w.db")
     woken: list[bool] = []
-    app.become_worker(store, 1000, lambda: woken.append(True), lambda: None)
+    app.become_worker(
+        Active(None, "normal", max_payload=1000, ring=lambda: bool(woken.append(True)), opener=lambda: store)
+    )
     assert not start(app, "other.db", None)
     assert store.get(task(registry, add)(1).uuid, 0.0)
     assert woken == [True]

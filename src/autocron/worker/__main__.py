@@ -14,8 +14,10 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from autocron import wire
+from autocron.active import Active
 from autocron.app import become_worker
 from autocron.bell import look
 from autocron.errors import JobCancelled, TaskTimeout
@@ -25,7 +27,6 @@ from autocron.outbox import Outbox
 from autocron.permits import Taker
 from autocron.retry import policy_of
 from autocron.store import paths
-from autocron.store.base import Store
 from autocron.store.place import Place as Database
 from autocron.store.place import open_store
 from autocron.worker import capture, stacks
@@ -36,6 +37,9 @@ from autocron.worker.news import Reporter, RunningJob
 from autocron.worker.places import Interruption, LoopTask, MainThread, Place, PoolThread
 from autocron.worker.runner import Runner, is_async
 from autocron.worker.steps import StoredSteps
+
+if TYPE_CHECKING:
+    from autocron.store.base import Store
 
 PR_SET_PDEATHSIG = 1
 _MAIN_THREAD = MainThread()
@@ -48,7 +52,9 @@ class Worker:
     runs here, nothing is taken out of the channel: the node can take it back.
     """
 
-    def __init__(self, channel: wire.Channel, permits: Taker, ends: Ends, setup: wire.Setup, store: Store) -> None:
+    def __init__(
+        self, channel: wire.Channel, permits: Taker, ends: Ends, setup: wire.Setup, store: "Callable[[], Store]"
+    ) -> None:
         self._running = capture.install().running
         self._channel = channel
         self._permits = permits
@@ -60,7 +66,12 @@ class Worker:
         self._importer = Importer(setup.program)
         self._loop = EventLoop()
         self._threads = ThreadPoolExecutor(setup.threads, "autocron-job") if setup.threads > 1 else None
-        self._runner = Runner(setup.max_payload, *_before_each_job(setup.program), self._loop, store.get_all)
+        self._runner = Runner(
+            setup.max_payload,
+            *_before_each_job(setup.program),
+            self._loop,
+            lambda uuids: store().get_all(uuids),
+        )
         self._here: RunningJob | None = None  # the job on the main thread
         self._beside = set[Future[None]]()  # the jobs that run elsewhere
         self._reporting = threading.Lock()
@@ -197,11 +208,18 @@ def main() -> None:
     if not paths.try_lock(place.files, setup.slot):
         raise SystemExit("the place of this worker is taken")
     sys.path[:] = [*setup.program.sys_path, *(path for path in sys.path if path not in setup.program.sys_path)]
-    store = open_store(place)
-    become_worker(store, setup.max_payload, partial(_wake, channel), partial(look, place.files))
+    database = Active(
+        None,
+        "normal",
+        max_payload=setup.max_payload,
+        ring=partial(_wake, channel),
+        look=partial(look, place.files),
+        opener=partial(open_store, place),  # to load a driver takes as long as all else here; few tasks need it
+    )
+    become_worker(database)
     ends = Ends(channel, Outbox(outbox_fd))
     os.close(outbox_fd)
-    worker = Worker(channel, Taker(permits_fd), ends, setup, store)
+    worker = Worker(channel, Taker(permits_fd), ends, setup, lambda: database.store)
     threading.Thread(target=_listen, args=(life, worker.stop), name="autocron-life", daemon=True).start()
     worker.work()
     _flush()
