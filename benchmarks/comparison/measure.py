@@ -13,6 +13,7 @@ from .servers import Server
 Figures = dict[str, Any]
 PRODUCERS = 4  # while workers drain so many times what they drain otherwise:
 LOAD = 3
+STORING = 3  # times as long as a drain takes, at most, are spent on storing its jobs
 PAUSE = 0.005  # seconds between the calls of one of them
 TRIES = 5  # of the first drain: some libraries run a job twice now and then
 GRACE = 1.1  # seconds after the last call in which workers that keep up are done, even if they look once a second
@@ -49,7 +50,8 @@ class Bench:
         figures = next((figures for figures in tries if "wrong" not in figures), None)
         if figures is None:
             raise Wrong(f"none of {TRIES} drains ran each job just once")
-        most = min(figures["drain"] * self.scale.span, figures["enqueue"] * self.scale.span, self.scale.jobs)
+        storable = figures["enqueue"] * self.scale.span * STORING
+        most = min(figures["drain"] * self.scale.span, storable, self.scale.jobs)
         self.jobs = max(self.jobs, int(most))
 
     def enqueue_and_drain(self, workers: int) -> Figures:
