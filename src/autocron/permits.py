@@ -3,7 +3,6 @@
 A pipe holds one byte for each job that was sent and not begun. Whoever reads a byte has it alone.
 """
 
-import contextlib
 import os
 
 _MOST = 64 << 10  # more than a pipe holds
@@ -59,8 +58,10 @@ class Taker:
     def take(self, round_: int) -> bool:
         """Take a permit for a job; False when it was taken back, and those that were sent with it."""
         if not self._in_hand:
-            with contextlib.suppress(BlockingIOError):
+            try:
                 self._in_hand = os.read(self._descriptor, 1)
+            except BlockingIOError:
+                return False
         if self._in_hand != bytes((round_,)):
             return False
         self._in_hand = b""

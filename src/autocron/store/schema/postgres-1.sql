@@ -2,7 +2,7 @@
 
 create table {schema}.jobs (
     id            bigint generated always as identity,  -- the order in which calls came
-    uuid          text collate "C" primary key,
+    uuid          text collate "C" primary key with (fillfactor = 50), -- has room for each job's later versions
     task          text not null,
     arguments     text not null,             -- JSON
     state         text collate "C" not null,
