@@ -389,9 +389,12 @@ def test_in_a_worker_start_does_nothing_and_calls_are_stored(app: App, registry:
     home.mkdir()
     store = open_store(home / "w.db")
     woken: list[bool] = []
-    app.become_worker(
-        Active(None, "normal", max_payload=1000, ring=lambda: bool(woken.append(True)), opener=lambda: store)
-    )
+
+    def wake() -> bool:
+        woken.append(True)
+        return True
+
+    app.become_worker(Active(None, "normal", max_payload=1000, ring=wake, opener=lambda: store))
     assert not start(app, "other.db", None)
     assert store.get(task(registry, add)(1).uuid, 0.0)
     assert woken == [True]

@@ -66,12 +66,8 @@ class Worker:
         self._importer = Importer(setup.program)
         self._loop = EventLoop()
         self._threads = ThreadPoolExecutor(setup.threads, "autocron-job") if setup.threads > 1 else None
-        self._runner = Runner(
-            setup.max_payload,
-            *_before_each_job(setup.program),
-            self._loop,
-            lambda uuids: store().get_all(uuids),
-        )
+        before = _before_each_job(setup.program)
+        self._runner = Runner(setup.max_payload, *before, self._loop, lambda uuids: store().get_all(uuids))
         self._here: RunningJob | None = None  # the job on the main thread
         self._beside = set[Future[None]]()  # the jobs that run elsewhere
         self._reporting = threading.Lock()
